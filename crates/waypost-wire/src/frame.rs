@@ -1,0 +1,374 @@
+//! The frames as the rest of Waypost sees them: names already checked, bodies still the bytes that came.
+
+use bytes::{Bytes, BytesMut};
+use waypost_types::{Address, Identity, Incarnation, Location, NameError, Outcome, Owner, Seq};
+
+/// Most entries of a batch frame ([`Frame::Claim`] and its like).
+pub const BATCH_ENTRIES_MAX: usize = 1024;
+/// Most servers that one side of a link introduces by [`Frame::Name`].
+pub const NAMES_MAX: u32 = 65_536;
+
+/// One frame. What each means is in `proto/waypost/v1/waypost.proto`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Frame {
+    /// First frame of each side.
+    Hello(Hello),
+    /// Shows that this side knows the cluster key: an HMAC-SHA256, 32 bytes.
+    Proof(Bytes),
+    /// Last frame of a side that closes on purpose.
+    Close(Close),
+    /// A message on its way to a client.
+    Message(Message),
+    /// Outcomes on their way to the origin of the messages.
+    Outcomes(Outcomes),
+    /// A message on its way back to the node that chose its server.
+    Bounce(Message),
+    /// Asks for an echo once all before it on this path are delivered or bounced.
+    Barrier {
+        /// Comes back in the echo.
+        token: u64,
+        /// The server whose path it is; 0: the peer at the other end.
+        owner: u32,
+    },
+    /// Answers a barrier, a displacement or a detachment.
+    Echo {
+        /// The question's.
+        token: u64,
+    },
+    /// Introduces a server under a number of this link and direction.
+    Name {
+        /// 1 to [`NAMES_MAX`].
+        alias: u32,
+        /// The server.
+        owner: Owner,
+    },
+    /// Registers a peer's identity, or goes on as an incarnation that it had.
+    Attach {
+        /// The peer's name.
+        identity: Identity,
+        /// The incarnation to go on as; `None`: a new one.
+        resume: Option<Incarnation>,
+    },
+    /// Answers an attachment.
+    Attached(Attached),
+    /// Tells a peer that its lease is over.
+    LeaseOver {
+        /// The incarnation that is over.
+        incarnation: Incarnation,
+        /// A newer process has the identity; otherwise the store has forgotten it.
+        superseded: bool,
+    },
+    /// Asks for a pong.
+    Ping {
+        /// Comes back in the pong.
+        token: u64,
+    },
+    /// Answers a ping.
+    Pong {
+        /// The ping's.
+        token: u64,
+        /// How long the peer's lease is valid from when the ping was sent, in milliseconds; 0: it is not.
+        lease_ms: u64,
+        /// The datastore could not be asked.
+        store_unavailable: bool,
+    },
+    /// Makes the peer the holder of clients.
+    Claim(Vec<Address>),
+    /// Answers claims; a seq of `None` says that the datastore did not answer.
+    Claimed(Vec<(Address, Option<Seq>)>),
+    /// Frees clients.
+    Release(Vec<(Address, Seq)>),
+    /// Answers releases.
+    Released(Vec<(Address, Seq)>),
+    /// What a peer that came back holds.
+    Announce(Vec<(Address, Seq)>),
+    /// That many announced sessions are checked.
+    Announced {
+        /// How many.
+        count: u32,
+    },
+    /// A client has been claimed by another server.
+    Displaced(Displaced),
+    /// A client's answer to a request.
+    Reply {
+        /// The origin of the request; 0: the peer at the other end.
+        origin: u32,
+        /// The request's id.
+        id: u64,
+        /// The answer.
+        body: Bytes,
+    },
+    /// To every client of the cluster.
+    Broadcast(Broadcast),
+    /// Answers a broadcast.
+    BroadcastDone {
+        /// The broadcast's.
+        token: u64,
+        /// Servers reached, and how many of their clients.
+        reached: Vec<(Identity, u64)>,
+        /// Servers not reached.
+        unreached: Vec<Identity>,
+    },
+    /// Asks who holds a client.
+    Locate {
+        /// Comes back in the answer.
+        token: u64,
+        /// The client.
+        address: Address,
+    },
+    /// Answers it.
+    Located {
+        /// The question's.
+        token: u64,
+        /// Who holds it, or that the datastore could not be asked.
+        result: Result<Option<Identity>, StoreUnavailable>,
+    },
+    /// The peer is on its way out.
+    Drain,
+    /// The peer has ended.
+    Detach {
+        /// Comes back in the echo.
+        token: u64,
+    },
+    /// A kind that this version does not know, skipped.
+    Unknown,
+}
+
+/// The datastore did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreUnavailable;
+
+/// What a node is to the other end of its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A server that wants to be attached to a broker.
+    Peer,
+    /// A broker or a server of the mesh.
+    Node,
+}
+
+/// First frame of each side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// What the sender is.
+    pub role: Role,
+    /// Where the sender can be dialled.
+    pub location: Option<Location>,
+    /// Random.
+    pub nonce: [u8; 16],
+    /// Name and version, for logs; at most 64 bytes are kept.
+    pub software: String,
+}
+
+/// Why a side closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseCode {
+    /// Orderly end.
+    GoingAway,
+    /// A frame could not be read.
+    Malformed,
+    /// The contract was broken.
+    Protocol,
+    /// The proof of the cluster key is missing or wrong.
+    Unauthenticated,
+    /// A newer process has the same identity.
+    Superseded,
+    /// Not answering in time, or a bound was reached.
+    Overloaded,
+    /// This node takes no peers.
+    NotABroker,
+    /// A code that this version does not know.
+    Other,
+}
+
+/// Last frame of a side that closes on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Close {
+    /// Why.
+    pub code: CloseCode,
+    /// For logs; at most 256 bytes are kept.
+    pub text: String,
+}
+
+/// One message to one client. Cloning counts references and copies no body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The two addresses: `to` at the front, `from` at the end, and between them whatever lay there in the frame.
+    names: Bytes,
+    to_len: u8,
+    from_len: u8,
+    /// What is sent.
+    pub body: Bytes,
+    /// The origin's number for it; 0: best effort.
+    pub id: u64,
+    /// Ids of this origin below this one have their outcome. 0 for best effort.
+    pub floor: u64,
+    /// The id that must be delivered before this one; 0: none.
+    pub after: u64,
+    /// The sending server, as a name of the link; 0: the peer at the other end.
+    pub origin: u32,
+    /// The server thought to hold the client, as a name of the link; 0: not looked up, or the peer at the other end.
+    pub owner: u32,
+    /// How many nodes have passed it on.
+    pub hops: u8,
+    /// The sender waits for a reply.
+    pub request: bool,
+    /// How long the sender still waits, in milliseconds; 0: not said.
+    pub ttl_ms: u32,
+}
+
+impl Message {
+    /// A best-effort message; the other fields are 0.
+    ///
+    /// # Errors
+    /// [`NameError`] when an address is empty or too long.
+    pub fn new(from: &str, to: &str, body: Bytes) -> Result<Self, NameError> {
+        Address::check(to)?;
+        Address::check(from)?;
+        let mut names = BytesMut::with_capacity(to.len() + from.len());
+        names.extend_from_slice(to.as_bytes());
+        names.extend_from_slice(from.as_bytes());
+        Ok(Self::from_parts(names.freeze(), to.len() as u8, from.len() as u8, body))
+    }
+
+    /// `names` must begin with `to_len` bytes and end with `from_len` bytes of checked addresses.
+    pub(crate) const fn from_parts(names: Bytes, to_len: u8, from_len: u8, body: Bytes) -> Self {
+        Self {
+            names,
+            to_len,
+            from_len,
+            body,
+            id: 0,
+            floor: 0,
+            after: 0,
+            origin: 0,
+            owner: 0,
+            hops: 0,
+            request: false,
+            ttl_ms: 0,
+        }
+    }
+
+    /// The client it is for.
+    #[must_use]
+    pub fn to(&self) -> &str {
+        text(self.names.get(..usize::from(self.to_len)))
+    }
+
+    /// The client that sent it.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        let start = self.names.len().saturating_sub(usize::from(self.from_len));
+        text(self.names.get(start..))
+    }
+
+    /// What it counts against a queue's bound, in bytes: about its encoded size.
+    #[must_use]
+    pub const fn cost(&self) -> usize {
+        self.body.len() + self.to_len as usize + self.from_len as usize + 48
+    }
+}
+
+/// Checked when the message was made.
+fn text(bytes: Option<&[u8]>) -> &str {
+    bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+/// Outcomes of one origin's messages.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outcomes {
+    /// The origin, as a name of the link; 0: the peer at the other end.
+    pub origin: u32,
+    /// Ids that are in their receivers' inboxes.
+    pub delivered: Vec<u64>,
+    /// The others.
+    pub failed: Vec<Failed>,
+}
+
+/// A message that was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// 0: best effort.
+    pub id: u64,
+    /// Why not.
+    pub outcome: Outcome,
+    /// Whom it was for.
+    pub to: Address,
+    /// How many best-effort messages this stands for.
+    pub count: u32,
+    /// Refused only because an earlier message has not been delivered.
+    pub out_of_order: bool,
+}
+
+/// Answers an attachment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attached {
+    /// The peer is attached.
+    Attached {
+        /// Which life of the identity this is.
+        incarnation: Incarnation,
+        /// How long the lease is valid from when the attachment was asked for, in milliseconds.
+        lease_ms: u64,
+        /// The lease's term in milliseconds.
+        term_ms: u64,
+    },
+    /// A newer process has the identity.
+    Superseded,
+    /// The incarnation to go on as is over.
+    Gone,
+    /// The datastore did not answer.
+    StoreUnavailable,
+}
+
+/// A client has been claimed by another server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Displaced {
+    /// Comes back in the echo.
+    pub token: u64,
+    /// The server that held it.
+    pub owner: Owner,
+    /// The client.
+    pub address: Address,
+    /// Sessions with a smaller seq are over.
+    pub seq: Seq,
+    /// The server that holds it now.
+    pub by: Identity,
+}
+
+/// To every client of the cluster but the sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broadcast {
+    /// Comes back in the answer.
+    pub token: u64,
+    /// The sending server, as a name of the link; 0: the peer at the other end.
+    pub origin: u32,
+    /// The sending client.
+    pub from: Address,
+    /// What is sent.
+    pub body: Bytes,
+    /// How long the sender waits, in milliseconds.
+    pub ttl_ms: u32,
+}
+
+impl Frame {
+    /// What it counts against a queue's bound, in bytes: about its encoded size.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        const PER_ENTRY: usize = 16;
+        match self {
+            Self::Message(message) | Self::Bounce(message) => message.cost(),
+            Self::Outcomes(outcomes) => 16 + outcomes.delivered.len() * 4 + outcomes.failed.len() * 64,
+            Self::Claim(entries) => entries.iter().map(|a| a.as_str().len() + PER_ENTRY).sum(),
+            Self::Claimed(entries) => entries.iter().map(|(a, _)| a.as_str().len() + PER_ENTRY).sum(),
+            Self::Release(entries) | Self::Released(entries) | Self::Announce(entries) => {
+                entries.iter().map(|(a, _)| a.as_str().len() + PER_ENTRY).sum()
+            }
+            Self::Reply { body, .. } => body.len() + 32,
+            Self::Broadcast(broadcast) => broadcast.body.len() + 300,
+            Self::BroadcastDone { reached, unreached, .. } => (reached.len() + unreached.len()) * 32 + 32,
+            _ => 64,
+        }
+    }
+}
