@@ -1,0 +1,87 @@
+//! The broker: a node whose peers are remote.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use waypost_session::SessionStore;
+
+use crate::{Settings, StartError};
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Broker {
+    listen_urls: Vec<String>,
+}
+
+impl Broker {
+    /// Begins a broker that keeps its sessions in `store`.
+    #[must_use]
+    pub fn builder(store: Arc<dyn SessionStore>) -> BrokerBuilder {
+        BrokerBuilder {
+            store,
+            listen: Vec::new(),
+            settings: Settings::default(),
+            cluster_key: Vec::new(),
+        }
+    }
+
+    /// Where it is reached, with the ports that it really got.
+    #[must_use]
+    pub fn listen_urls(&self) -> Vec<String> {
+        self.listen_urls.clone()
+    }
+
+    /// Moves out: takes no new peers, tells those it has to go elsewhere, and returns when they have gone or `deadline`
+    /// has passed. Dropping the future leaves it draining.
+    pub async fn drain(&self, _deadline: Duration) {}
+
+    /// Ends links, tasks and sockets. A second call does nothing.
+    pub async fn shutdown(&self) {}
+}
+
+/// A broker that has not started.
+#[derive(Debug)]
+pub struct BrokerBuilder {
+    store: Arc<dyn SessionStore>,
+    listen: Vec<String>,
+    settings: Settings,
+    cluster_key: Vec<u8>,
+}
+
+impl BrokerBuilder {
+    /// Listens on `url` too: `tcp://HOST:PORT` (port 0 takes a free one) or `unix:PATH`.
+    #[must_use]
+    pub fn listen(mut self, url: &str) -> Self {
+        self.listen.push(url.to_owned());
+        self
+    }
+
+    /// Uses these settings instead of the defaults.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Accepts only links which prove that they know this key, the same in the whole cluster.
+    #[must_use]
+    pub fn cluster_key(mut self, key: Vec<u8>) -> Self {
+        self.cluster_key = key;
+        self
+    }
+
+    /// Starts it: it listens when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub async fn start(self) -> Result<Broker, StartError> {
+        let Self {
+            store,
+            listen,
+            settings,
+            cluster_key,
+        } = self;
+        drop((store, listen, settings, cluster_key));
+        Err(StartError::Closed)
+    }
+}

