@@ -1,0 +1,145 @@
+//! Which datastore a cluster runs on, from `--store NAME|URL`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Error, Result, bail};
+
+/// What `--store` asks for.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum StoreChoice {
+    /// A fresh directory of the cluster's own.
+    Embedded,
+    /// A `redis-server` of the cluster's own, on a free port and without persistence.
+    StartRedis,
+    /// A store that the user already runs.
+    Url { url: String, feature: &'static str },
+}
+
+impl FromStr for StoreChoice {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "embedded" => return Ok(Self::Embedded),
+            "redis" => return Ok(Self::StartRedis),
+            "riak" | "couchbase" => bail!("the {text} store is not built yet; there are embedded and redis"),
+            "memory" => bail!(
+                "the memory store lives inside one process and cannot be shared by a cluster; use embedded, which \
+                 needs nothing installed either"
+            ),
+            _ => {}
+        }
+        let Some((scheme, rest)) = text.split_once(':') else {
+            bail!("unknown store '{text}': give embedded, redis or a URL such as redis://127.0.0.1:6379");
+        };
+        let feature = match scheme {
+            "embedded" if rest.is_empty() => {
+                bail!("'embedded:' needs a path, as in embedded:/var/lib/waypost")
+            }
+            "embedded" => "embedded",
+            "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => "redis",
+            "riak+http" | "riak+https" | "couchbase" | "couchbases" => {
+                bail!("stores of scheme {scheme} are not built yet; there are embedded and redis")
+            }
+            "memory" => bail!("the memory store lives inside one process and cannot be shared by a cluster"),
+            other => bail!(
+                "unknown store scheme '{other}'; known: embedded, redis, rediss, redis+sentinel, redis+cluster"
+            ),
+        };
+        Ok(Self::Url {
+            url: text.to_owned(),
+            feature,
+        })
+    }
+}
+
+impl StoreChoice {
+    /// The Cargo feature of `waypost` that this store needs.
+    pub(crate) fn feature(&self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::StartRedis => "redis",
+            Self::Url { feature, .. } => feature,
+        }
+    }
+}
+
+/// Never shows a password.
+impl fmt::Debug for StoreChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("Embedded"),
+            Self::StartRedis => f.write_str("StartRedis"),
+            Self::Url { url, .. } => write!(f, "Url({})", redacted(url)),
+        }
+    }
+}
+
+/// Whether the URL holds a user's name or password, which then must not appear among a process's arguments.
+pub(crate) fn has_credentials(url: &str) -> bool {
+    authority(url).is_some_and(|authority| authority.contains('@'))
+}
+
+/// The URL with its password, and whatever else comes before the `@`, replaced.
+pub(crate) fn redacted(url: &str) -> String {
+    match authority(url).and_then(|authority| authority.rsplit_once('@')) {
+        Some((credentials, _)) => url.replacen(&format!("{credentials}@"), "***@", 1),
+        None => url.to_owned(),
+    }
+}
+
+/// What stands between `//` and the path. A password may itself hold a `/` by mistake, so the last `@` of the whole
+/// URL ends the credentials.
+fn authority(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let from = rest.rfind('@').unwrap_or(0);
+    let end = rest[from..]
+        .find(['/', '?', '#'])
+        .map_or(rest.len(), |at| from + at);
+    Some(&rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        text.parse::<StoreChoice>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_and_urls_pick_the_feature() {
+        for (text, feature) in [
+            ("embedded", "embedded"),
+            ("embedded:/tmp/a dir", "embedded"),
+            ("redis", "redis"),
+            ("redis://h:1/2", "redis"),
+            ("rediss://h", "redis"),
+            ("redis+sentinel://a,b/main", "redis"),
+            ("redis+cluster://a:1,b:2", "redis"),
+        ] {
+            assert_eq!(text.parse::<StoreChoice>().unwrap().feature(), feature, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_built_yet_says_so() {
+        assert!(error("riak").contains("not built yet"));
+        assert!(error("couchbase://h/b").contains("not built yet"));
+        assert!(error("memory:").contains("cannot be shared"));
+        assert!(error("mysql://h").contains("unknown store scheme 'mysql'"));
+        assert!(error("nonsense").contains("unknown store 'nonsense'"));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url = "redis://user:se/cr@et@host:6379/0";
+        assert_eq!(redacted(url), "redis://***@host:6379/0");
+        assert!(has_credentials(url));
+        assert!(!format!("{:?}", url.parse::<StoreChoice>().unwrap()).contains("cr"));
+        assert_eq!(redacted("redis://host/0"), "redis://host/0");
+        assert!(!has_credentials("redis://host/0"));
+        assert!(!has_credentials("embedded:/tmp/a@b"));
+    }
+}

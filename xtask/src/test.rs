@@ -1,0 +1,87 @@
+//! `test`: all tests, on a fresh machine too.
+
+use std::ffi::OsString;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::Result;
+
+use crate::needs;
+use crate::output::say;
+use crate::workspace::{Workspace, run_shown};
+
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitCode> {
+    Ok(if run_all(workspace, arguments)? {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the tests and the doctests; whether all passed.
+pub(crate) fn run_all(workspace: &Workspace, arguments: &[OsString]) -> Result<bool> {
+    let redis = needs::ensure_redis_server()?;
+    say!("tests use {}", redis.display());
+    let nextest = has_nextest(workspace);
+    let mut tests = command(workspace, nextest, arguments);
+    let mut passed = run_shown(&mut tests)?.success();
+    if !arguments.is_empty() {
+        if nextest {
+            say!("doctests: not run, since arguments were given; `cargo xtask test` alone runs them");
+        }
+        return Ok(passed);
+    }
+    if nextest {
+        // nextest runs no doctests.
+        let mut doctests = workspace.cargo();
+        doctests.args(["test", "--doc", "--workspace", "--all-features"]);
+        passed &= run_shown(&mut doctests)?.success();
+    }
+    Ok(passed)
+}
+
+/// With every feature, since a test behind one that is off would be skipped without a word.
+fn command(workspace: &Workspace, nextest: bool, arguments: &[OsString]) -> Command {
+    let mut cargo = workspace.cargo();
+    if nextest {
+        cargo.args(["nextest", "run"]);
+    } else {
+        cargo.arg("test");
+    }
+    if !names_packages(arguments) {
+        cargo.arg("--workspace");
+    }
+    cargo.arg("--all-features").args(arguments);
+    cargo
+}
+
+fn names_packages(arguments: &[OsString]) -> bool {
+    arguments
+        .iter()
+        .map(|argument| argument.to_string_lossy())
+        .take_while(|argument| argument != "--")
+        .any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+}
+
+fn has_nextest(workspace: &Workspace) -> bool {
+    workspace
+        .cargo()
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_package_is_not_widened_to_the_workspace() {
+        let named = |line: &str| names_packages(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert!(named("-p waypost-types"));
+        assert!(named("--package=waypost-types some_test"));
+        assert!(!named("some_test -- -p"));
+        assert!(!named("some_test --no-fail-fast"));
+    }
+}
