@@ -38,13 +38,14 @@ impl FromStr for StoreChoice {
                 bail!("'embedded:' needs a path, as in embedded:/var/lib/waypost")
             }
             "embedded" => "embedded",
-            "redis" | "rediss" | "redis+sentinel" | "redis+cluster" => "redis",
+            "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
+            | "rediss+cluster" => "redis",
             "riak+http" | "riak+https" | "couchbase" | "couchbases" => {
                 bail!("stores of scheme {scheme} are not built yet; there are embedded and redis")
             }
             "memory" => bail!("the memory store lives inside one process and cannot be shared by a cluster"),
             other => bail!(
-                "unknown store scheme '{other}'; known: embedded, redis, rediss, redis+sentinel, redis+cluster"
+                "unknown store scheme '{other}'; known: embedded, redis, rediss, and these two with +sentinel or +cluster"
             ),
         };
         Ok(Self::Url {

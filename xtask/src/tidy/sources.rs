@@ -59,11 +59,13 @@ fn find_sources(dir: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 /// Each begins with the place within the file.
 fn file_breaches(text: &str) -> Vec<String> {
     let mut breaches = Vec::new();
-    // Attributes of the whole file, such as a feature's gate, may stand before.
+    // Attributes of the whole file, such as a feature's gate, may stand before; a README may stand in for the line.
+    let documents = |line: &str| line.starts_with("//!") || line.starts_with("#![doc = include_str!(");
+    let is_attribute = |line: &str| line.starts_with("#![") && !documents(line);
     let first = text
         .lines()
-        .find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
-    if !first.is_some_and(|line| line.starts_with("//!")) {
+        .find(|line| !line.trim().is_empty() && !is_attribute(line));
+    if !first.is_some_and(documents) {
         breaches.push(": does not begin with a `//!` line that says what it is".to_owned());
     }
     let lines = text.lines().count();
@@ -94,6 +96,7 @@ mod tests {
     fn a_module_says_what_it_is() {
         assert!(file_breaches("//! It is.\n").is_empty());
         assert!(file_breaches("#![no_main]\n//! It is.\n").is_empty());
+        assert!(file_breaches("#![doc = include_str!(\"../README.md\")]\n").is_empty());
         assert_eq!(file_breaches("use x;\n").len(), 1);
         assert_eq!(file_breaches("").len(), 1);
     }
