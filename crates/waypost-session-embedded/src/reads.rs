@@ -1,0 +1,148 @@
+//! What is read: in a snapshot, beside any writer.
+
+use core::time::Duration;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use waypost_session::{LeaseWatch, ProcessClock, StoreError};
+use waypost_types::{Address, Identity, Incarnation, Lease, MonoTime, Owner, Session};
+
+use crate::codec::{Corrupt, decode_identity, decode_lease, decode_session};
+use crate::environment::Environment;
+use crate::error::{Failure, from_heed};
+use crate::leases::Lapsed;
+
+/// What one handle knows about who is alive.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    clock: ProcessClock,
+    watch: Mutex<LeaseWatch>,
+}
+
+impl Observer {
+    pub(crate) fn now(&self) -> MonoTime {
+        self.clock.now()
+    }
+
+    /// Takes note of a lease that was read at some moment since `asked`, and says whether it is live.
+    fn observe(&self, asked: MonoTime, lease: &Lease) -> bool {
+        self.note(asked, &lease.owner, lease.counter, lease.term)
+    }
+
+    /// The same for a lease that this handle wrote: its term is counted from here on, also when it is never read.
+    pub(crate) fn note(&self, asked: MonoTime, owner: &Owner, counter: u64, term: Duration) -> bool {
+        let answered = self.now();
+        self.watch().observe_read(asked, answered, owner, counter, term)
+    }
+
+    fn watch(&self) -> MutexGuard<'_, LeaseWatch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who holds each address.
+pub(crate) fn lookup(
+    environment: &Environment,
+    observer: &Observer,
+    addresses: &[Address],
+) -> Result<Vec<Option<Session>>, StoreError> {
+    const OPERATION: &str = "lookup";
+    let asked = observer.now();
+    let txn = environment.read(OPERATION)?;
+    // Which incarnation of each server is live. Servers are few, sessions are many.
+    let mut servers: HashMap<&str, Option<(Identity, Incarnation)>> = HashMap::new();
+    let mut answers = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let record = environment
+            .tables
+            .sessions
+            .get(&txn, address.as_str().as_bytes())
+            .map_err(|error| from_heed(OPERATION, error))?;
+        let Some(record) = record else {
+            answers.push(None);
+            continue;
+        };
+        let session = decode_session(record).map_err(|error| corrupt(OPERATION, error))?;
+        let server = match servers.get(session.identity) {
+            Some(server) => server,
+            None => {
+                let lease = environment
+                    .tables
+                    .leases
+                    .get(&txn, session.identity.as_bytes())
+                    .map_err(|error| from_heed(OPERATION, error))?;
+                let lease = lease
+                    .map(|bytes| decode_lease(bytes)?.to_lease(decode_identity(session.identity.as_bytes())?))
+                    .transpose()
+                    .map_err(|error| corrupt(OPERATION, error))?;
+                let live = lease
+                    .filter(|lease| observer.observe(asked, lease))
+                    .map(|lease| (lease.owner.identity, lease.owner.incarnation));
+                servers.entry(session.identity).or_insert(live)
+            }
+        };
+        answers.push(match server {
+            Some((identity, incarnation)) if *incarnation == session.incarnation => Some(Session::new(
+                Owner::new(identity.clone(), *incarnation),
+                session.seq,
+            )),
+            _ => None,
+        });
+    }
+    Ok(answers)
+}
+
+/// The live leases.
+pub(crate) fn peers(environment: &Environment, observer: &Observer) -> Result<Vec<Lease>, StoreError> {
+    let (asked, leases) = leases(environment, observer, "peers")?;
+    Ok(leases
+        .into_iter()
+        .filter(|lease| observer.observe(asked, lease))
+        .collect())
+}
+
+/// The leases that stood still for longer than their terms.
+pub(crate) fn lapsed(environment: &Environment, observer: &Observer) -> Result<Vec<Lapsed>, StoreError> {
+    let (asked, leases) = leases(environment, observer, "reclaim")?;
+    Ok(leases
+        .into_iter()
+        .filter(|lease| !observer.observe(asked, lease))
+        .map(|lease| Lapsed {
+            owner: lease.owner,
+            counter: lease.counter,
+        })
+        .collect())
+}
+
+/// All leases, and a moment before they were read. Forgets those that are gone.
+fn leases(
+    environment: &Environment,
+    observer: &Observer,
+    operation: &'static str,
+) -> Result<(MonoTime, Vec<Lease>), StoreError> {
+    let asked = observer.now();
+    let txn = environment.read(operation)?;
+    let mut leases = Vec::new();
+    for entry in environment
+        .tables
+        .leases
+        .iter(&txn)
+        .map_err(|error| from_heed(operation, error))?
+    {
+        let (identity, lease) = entry.map_err(|error| from_heed(operation, error))?;
+        let lease = decode_identity(identity)
+            .and_then(|identity| decode_lease(lease)?.to_lease(identity))
+            .map_err(|error| corrupt(operation, error))?;
+        leases.push(lease);
+    }
+    drop(txn);
+    let known: HashSet<&Identity> = leases.iter().map(|lease| &lease.owner.identity).collect();
+    observer.watch().retain(|identity, _| known.contains(identity));
+    Ok((asked, leases))
+}
+
+fn corrupt(operation: &'static str, error: Corrupt) -> StoreError {
+    Failure::from(error)
+        .into_error(operation)
+        .with_may_have_applied(false)
+}
