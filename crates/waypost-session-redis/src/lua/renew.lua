@@ -1,0 +1,22 @@
+-- Renews leases for another term of their own. KEYS: leases. ARGV: location, their incarnations...
+-- Returns for each: '1' renewed, '' gone, or the newer incarnation.
+local answer = {}
+for i = 1, #KEYS do
+  local mine = ARGV[i + 1]
+  local lease = redis.call('GET', KEYS[i])
+  if not lease then
+    answer[i] = ''
+  else
+    local incarnation, counter, state, term = string.match(lease, '^(%d+) (%d+) (%a) (%d+) ')
+    if incarnation == mine then
+      local value = string.format('%s %.0f %s %s %s', incarnation, counter + 1, state, term, ARGV[1])
+      redis.call('SET', KEYS[i], value, 'PX', term)
+      answer[i] = '1'
+    elseif tonumber(incarnation) > tonumber(mine) then
+      answer[i] = incarnation
+    else
+      answer[i] = ''
+    end
+  end
+end
+return answer
