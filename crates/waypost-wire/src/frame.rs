@@ -1,5 +1,7 @@
 //! The frames as the rest of Waypost sees them: names already checked, bodies still the bytes that came.
 
+use core::fmt;
+
 use bytes::{Bytes, BytesMut};
 use waypost_types::{Address, Identity, Incarnation, Location, NameError, Outcome, Owner, Seq};
 
@@ -7,6 +9,14 @@ use waypost_types::{Address, Identity, Incarnation, Location, NameError, Outcome
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 /// Most servers that one side of a link introduces by [`Frame::Name`].
 pub const NAMES_MAX: u32 = 65_536;
+/// Length of a [`Frame::Proof`], in bytes.
+pub const PROOF_BYTES: usize = 32;
+/// Length of a hello's nonce, in bytes.
+pub const NONCE_BYTES: usize = 16;
+/// How much of [`Hello::software`] is kept, in bytes.
+pub const SOFTWARE_BYTES_MAX: usize = 64;
+/// How much of [`Close::text`] is kept, in bytes.
+pub const CLOSE_TEXT_BYTES_MAX: usize = 256;
 
 /// One frame. What each means is in `proto/waypost/v1/waypost.proto`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,7 +203,10 @@ pub struct Close {
 }
 
 /// One message to one client. Cloning counts references and copies no body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// A message that was decoded keeps the buffer alive into which its frame was read, which may be larger than the
+/// message: see [`Message::detached`]. Two messages are equal when their addresses, bodies and numbers are.
+#[derive(Clone)]
 pub struct Message {
     /// The two addresses: `to` at the front, `from` at the end, and between them whatever lay there in the frame.
     names: Bytes,
@@ -230,7 +243,12 @@ impl Message {
         let mut names = BytesMut::with_capacity(to.len() + from.len());
         names.extend_from_slice(to.as_bytes());
         names.extend_from_slice(from.as_bytes());
-        Ok(Self::from_parts(names.freeze(), to.len() as u8, from.len() as u8, body))
+        Ok(Self::from_parts(
+            names.freeze(),
+            to.len() as u8,
+            from.len() as u8,
+            body,
+        ))
     }
 
     /// `names` must begin with `to_len` bytes and end with `from_len` bytes of checked addresses.
@@ -251,6 +269,12 @@ impl Message {
         }
     }
 
+    /// Gives a message its bytes; see `from_parts`.
+    pub(crate) fn set_bytes(&mut self, names: Bytes, body: Bytes) {
+        self.names = names;
+        self.body = body;
+    }
+
     /// The client it is for.
     #[must_use]
     pub fn to(&self) -> &str {
@@ -264,6 +288,32 @@ impl Message {
         text(self.names.get(start..))
     }
 
+    /// The bytes of [`Message::to`].
+    pub(crate) fn to_bytes(&self) -> &[u8] {
+        self.names.get(..usize::from(self.to_len)).unwrap_or_default()
+    }
+
+    /// The bytes of [`Message::from`].
+    pub(crate) fn from_bytes(&self) -> &[u8] {
+        let start = self.names.len().saturating_sub(usize::from(self.from_len));
+        self.names.get(start..).unwrap_or_default()
+    }
+
+    /// The same message in one allocation of its own, so that it no longer keeps the buffer alive into which its frame
+    /// was read. For whoever holds messages for long: an inbox bounded in bytes holds small messages that would
+    /// otherwise keep a read buffer each.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        let names_len = usize::from(self.to_len) + usize::from(self.from_len);
+        let mut own = BytesMut::with_capacity(names_len + self.body.len());
+        own.extend_from_slice(self.to_bytes());
+        own.extend_from_slice(self.from_bytes());
+        own.extend_from_slice(&self.body);
+        self.names = own.freeze();
+        self.body = self.names.split_off(names_len);
+        self
+    }
+
     /// What it counts against a queue's bound, in bytes: about its encoded size.
     #[must_use]
     pub const fn cost(&self) -> usize {
@@ -271,9 +321,46 @@ impl Message {
     }
 }
 
+impl PartialEq for Message {
+    fn eq(&self, other: &Self) -> bool {
+        let numbers = |m: &Self| {
+            (
+                m.id, m.floor, m.after, m.origin, m.owner, m.hops, m.request, m.ttl_ms,
+            )
+        };
+        numbers(self) == numbers(other)
+            && self.to_bytes() == other.to_bytes()
+            && self.from_bytes() == other.from_bytes()
+            && self.body == other.body
+    }
+}
+
+impl Eq for Message {}
+
+/// Shows the body's length and not the body, which is the user's.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("to", &self.to())
+            .field("from", &self.from())
+            .field("body_bytes", &self.body.len())
+            .field("id", &self.id)
+            .field("floor", &self.floor)
+            .field("after", &self.after)
+            .field("origin", &self.origin)
+            .field("owner", &self.owner)
+            .field("hops", &self.hops)
+            .field("request", &self.request)
+            .field("ttl_ms", &self.ttl_ms)
+            .finish()
+    }
+}
+
 /// Checked when the message was made.
 fn text(bytes: Option<&[u8]>) -> &str {
-    bytes.and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or_default()
+    bytes
+        .and_then(|bytes| core::str::from_utf8(bytes).ok())
+        .unwrap_or_default()
 }
 
 /// Outcomes of one origin's messages.
@@ -367,7 +454,9 @@ impl Frame {
             }
             Self::Reply { body, .. } => body.len() + 32,
             Self::Broadcast(broadcast) => broadcast.body.len() + 300,
-            Self::BroadcastDone { reached, unreached, .. } => (reached.len() + unreached.len()) * 32 + 32,
+            Self::BroadcastDone {
+                reached, unreached, ..
+            } => (reached.len() + unreached.len()) * 32 + 32,
             _ => 64,
         }
     }

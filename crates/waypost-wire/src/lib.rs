@@ -1,8 +1,38 @@
-//! Waypost's frames and their codec.
+#![doc = include_str!("../README.md")]
 
+#[cfg(feature = "codec")]
+mod codec;
+mod convert;
+mod decode;
+mod encode;
+mod error;
 mod frame;
+mod framing;
+mod out_buf;
+mod preface;
 
+/// What `cargo xtask codegen` makes of `proto/`. Private: the frames of this crate are its public face.
+#[allow(
+    clippy::all,
+    clippy::use_self,
+    missing_docs,
+    unreachable_pub,
+    reason = "generated"
+)]
+mod r#gen {
+    include!("gen/waypost.v1.rs");
+}
+
+#[cfg(feature = "codec")]
+pub use codec::FrameCodec;
+pub use decode::decode;
+pub use encode::{BODY_APART_BYTES_MIN, encode};
+pub use error::{DecodeError, EncodeError, Protobuf, WireError};
 pub use frame::{
-    Attached, BATCH_ENTRIES_MAX, Broadcast, Close, CloseCode, Displaced, Failed, Frame, Hello, Message, NAMES_MAX,
-    Outcomes, Role, StoreUnavailable,
+    Attached, BATCH_ENTRIES_MAX, Broadcast, CLOSE_TEXT_BYTES_MAX, Close, CloseCode, Displaced, Failed, Frame,
+    Hello, Message, NAMES_MAX, NONCE_BYTES, Outcomes, PROOF_BYTES, Role, SOFTWARE_BYTES_MAX,
+    StoreUnavailable,
 };
+pub use framing::{LENGTH_BYTES_MAX, split_frame};
+pub use out_buf::OutBuf;
+pub use preface::{Agreed, LooksLike, MAGIC, PREFACE_BYTES, Preface, PrefaceError, VERSION_MAX, VERSION_MIN};
