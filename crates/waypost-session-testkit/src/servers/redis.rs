@@ -1,0 +1,1 @@
+//! Starters of real `redis-server` processes.
