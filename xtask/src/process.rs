@@ -12,9 +12,9 @@ pub(crate) struct ProcessId {
 }
 
 impl ProcessId {
-    /// The process that has this id now.
+    /// The process that has this id now. A child of ours that has ended keeps its id until it is reaped.
     pub(crate) fn of(pid: u32) -> Result<Self> {
-        let started = start_time(pid).with_context(|| format!("process {pid} ended at once"))?;
+        let (started, _) = inspect(pid).with_context(|| format!("there is no process {pid}"))?;
         Ok(Self { pid, started })
     }
 
@@ -53,27 +53,29 @@ impl ProcessId {
 }
 
 /// When a running process started; `None` where there is none, or only its unreaped remains.
-#[cfg(target_os = "linux")]
 fn start_time(pid: u32) -> Option<String> {
+    inspect(pid).filter(|(_, runs)| *runs).map(|(started, _)| started)
+}
+
+/// When a process started, and whether it still runs.
+#[cfg(target_os = "linux")]
+fn inspect(pid: u32) -> Option<(String, bool)> {
     parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Fields 3 (state) and 22 (start time) of `/proc/PID/stat`. The second field is the program's name in parentheses and
+/// Fields 22 (start time) and 3 (state) of `/proc/PID/stat`. The second field is the program's name in parentheses and
 /// may itself hold spaces and parentheses.
 #[cfg(target_os = "linux")]
-fn parse_stat(stat: &str) -> Option<String> {
+fn parse_stat(stat: &str) -> Option<(String, bool)> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X" | "x") {
-        return None;
-    }
-    fields.nth(18).map(str::to_owned)
+    let runs = !matches!(fields.next()?, "Z" | "X" | "x");
+    Some((fields.nth(18)?.to_owned(), runs))
 }
 
-/// When a running process started; `None` where there is none, or only its unreaped remains.
+/// When a process started, and whether it still runs.
 #[cfg(not(target_os = "linux"))]
-fn start_time(pid: u32) -> Option<String> {
+fn inspect(pid: u32) -> Option<(String, bool)> {
     let output = std::process::Command::new("ps")
         .args(["-o", "state=", "-o", "lstart=", "-p", &pid.to_string()])
         .env("LC_ALL", "C")
@@ -81,7 +83,7 @@ fn start_time(pid: u32) -> Option<String> {
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (state, started) = text.trim().split_once(char::is_whitespace)?;
-    (!state.starts_with('Z')).then(|| started.trim().to_owned())
+    Some((started.trim().to_owned(), !state.starts_with('Z')))
 }
 
 #[cfg(test)]
@@ -113,19 +115,28 @@ mod tests {
     fn an_unreaped_process_is_dead() {
         let mut child = Command::new("true").spawn().unwrap();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while start_time(child.id()).is_some() {
+        let id = ProcessId::of(child.id()).unwrap();
+        while id.is_alive() {
             assert!(std::time::Instant::now() < deadline, "`true` did not end");
             std::thread::yield_now();
         }
+        assert_eq!(ProcessId::of(child.id()).unwrap(), id);
         child.wait().unwrap();
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn stat_is_parsed_past_a_name_with_spaces_and_parentheses() {
-        let stat = "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21";
-        assert_eq!(parse_stat(stat).as_deref(), Some("777"));
-        assert_eq!(parse_stat("42 (a) Z 1 2 3"), None);
+        let fields = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 777 20 21";
+        assert_eq!(
+            parse_stat(&format!("42 (a (b) c) S {fields}")),
+            Some(("777".to_owned(), true))
+        );
+        assert_eq!(
+            parse_stat(&format!("42 (a) Z {fields}")),
+            Some(("777".to_owned(), false))
+        );
+        assert_eq!(parse_stat("42 (a) S 1 2 3"), None);
         assert_eq!(parse_stat(""), None);
     }
 }

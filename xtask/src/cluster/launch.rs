@@ -24,6 +24,19 @@ const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// Another program may take the port that was chosen for Redis before Redis does.
 const REDIS_ATTEMPTS: u32 = 5;
 
+/// Settings that differ from process to process: set for all of them, they would make one of the cluster's processes out
+/// of each. Others, such as `WAYPOST_LOG` and `WAYPOST_LEASE_TERM`, are the user's to set.
+const OWN_SETTINGS: &[&str] = &[
+    "WAYPOST_ADVERTISE",
+    "WAYPOST_BROKER",
+    "WAYPOST_CONFIG",
+    "WAYPOST_IDENTITY",
+    "WAYPOST_LISTEN",
+    "WAYPOST_READY_FILE",
+    "WAYPOST_STDIO",
+    "WAYPOST_STORE",
+];
+
 /// A cluster being started or held by this process.
 #[derive(Debug)]
 pub(crate) struct Cluster<'a> {
@@ -95,7 +108,7 @@ impl<'a> Cluster<'a> {
             StoreChoice::Embedded => {
                 let dir = self.state.dir.join("store");
                 fs::create_dir(&dir).context("cannot create the store's directory")?;
-                Ok(format!("embedded:{}", dir.display()))
+                Ok(format!("embedded:{}", percent_encoded(&dir.to_string_lossy())))
             }
             StoreChoice::StartRedis => self.start_redis(),
             StoreChoice::Url { url, .. } => Ok(url.clone()),
@@ -138,6 +151,11 @@ impl<'a> Cluster<'a> {
 
     fn spawn_waypost(&mut self, name: &str, role: Role, mut command: Command) -> Result<()> {
         command.arg("--ready-file").arg(self.ready_file(name));
+        for variable in OWN_SETTINGS {
+            if !command.get_envs().any(|(name, _)| name == *variable) {
+                command.env_remove(variable);
+            }
+        }
         self.spawn(name, role, command)
     }
 
@@ -264,6 +282,18 @@ impl<'a> Cluster<'a> {
     }
 }
 
+/// A path as a part of a URL, where some characters mean something else.
+fn percent_encoded(path: &str) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for character in path.chars() {
+        match character {
+            '%' | '?' | '#' | ' ' | '@' => encoded.push_str(&format!("%{:02X}", u32::from(character))),
+            other => encoded.push(other),
+        }
+    }
+    encoded
+}
+
 /// A password goes through the environment: arguments are for everybody to read.
 fn add_store(command: &mut Command, url: &str) {
     if has_credentials(url) {
@@ -298,6 +328,14 @@ mod tests {
         assert_eq!(ready_address(r#"{"identity":"s"}"#).unwrap(), "");
         assert!(ready_address(r#"{"listen":7}"#).is_err());
         assert!(ready_address("").is_err());
+    }
+
+    #[test]
+    fn a_path_with_special_characters_becomes_a_url() {
+        assert_eq!(
+            percent_encoded("/a b/50%/c?d#e@f/ö"),
+            "/a%20b/50%25/c%3Fd%23e%40f/ö"
+        );
     }
 
     #[test]
