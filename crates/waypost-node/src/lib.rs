@@ -3,6 +3,7 @@
 mod broker;
 mod error;
 mod settings;
+pub mod transport;
 
 pub use broker::{Broker, BrokerBuilder};
 pub use error::StartError;
