@@ -1,0 +1,118 @@
+//! A process's machines put together: a broker (router alone), a server of the mesh (router and endpoint in one process),
+//! or a server attached to a broker (endpoint alone).
+
+use waypost_types::{Location, MonoTime};
+use waypost_wire::Frame;
+
+use crate::endpoint::Endpoint;
+use crate::node::{LinkId, Router};
+use crate::outbox::Room;
+use crate::settings::Settings;
+
+/// The pure machines of one process. A driver owns one, feeds it and carries out what comes out of it.
+///
+/// The router and the endpoint of a mesh server exchange the same frames as a broker and its peer, through memory.
+#[derive(Debug)]
+pub struct Core<T> {
+    /// The router, in a broker and in a server of the mesh.
+    pub router: Option<Router>,
+    /// The endpoint, in a server.
+    pub endpoint: Option<Endpoint<T>>,
+    shuttle: Vec<Frame>,
+}
+
+impl<T> Core<T> {
+    /// A broker that is reached at `location`.
+    #[must_use]
+    pub fn broker(settings: Settings, location: Location) -> Self {
+        Self {
+            router: Some(Router::new(settings, location, true)),
+            endpoint: None,
+            shuttle: Vec::new(),
+        }
+    }
+
+    /// A server that is itself a node, reached at `location`.
+    #[must_use]
+    pub fn mesh(now: MonoTime, settings: Settings, location: Location) -> Self {
+        let mut router = Router::new(settings.clone(), location, false);
+        let mut endpoint = Endpoint::new(settings);
+        router.open_local(now);
+        endpoint.link_up(now);
+        Self {
+            router: Some(router),
+            endpoint: Some(endpoint),
+            shuttle: Vec::new(),
+        }
+    }
+
+    /// A server that is attached to a broker.
+    #[must_use]
+    pub fn attached(settings: Settings) -> Self {
+        Self {
+            router: None,
+            endpoint: Some(Endpoint::new(settings)),
+            shuttle: Vec::new(),
+        }
+    }
+
+    /// Whether a message to this address may be taken in now.
+    pub fn room(&mut self, now: MonoTime, to: &str) -> Room {
+        match (&mut self.router, &mut self.endpoint) {
+            (Some(router), Some(endpoint)) => match router.room(now, to) {
+                // A mesh server's own clients are behind its own inbox.
+                Room::Yes if endpoint.inbox_is_full() && endpoint.holds(to).is_some() => Room::Wait,
+                room => room,
+            },
+            (Some(router), None) => router.room(now, to),
+            (None, Some(endpoint)) => endpoint.room(now),
+            (None, None) => Room::No,
+        }
+    }
+
+    /// Carries frames between the two machines until neither has any, and turns what has gathered into commands. Call it
+    /// after every batch of inputs.
+    pub fn pump(&mut self, now: MonoTime) {
+        match (&mut self.router, &mut self.endpoint) {
+            (Some(router), Some(endpoint)) => loop {
+                let mut moved = false;
+                endpoint.flush(now);
+                endpoint.take_frames(&mut self.shuttle, usize::MAX);
+                for frame in self.shuttle.drain(..) {
+                    moved = true;
+                    router.handle_frame(now, LinkId::LOCAL, frame);
+                }
+                router.take_frames(LinkId::LOCAL, &mut self.shuttle, usize::MAX);
+                for frame in self.shuttle.drain(..) {
+                    moved = true;
+                    endpoint.handle_frame(now, frame);
+                }
+                if !moved {
+                    router.flush(now);
+                    break;
+                }
+            },
+            (Some(router), None) => router.flush(now),
+            (None, Some(endpoint)) => endpoint.flush(now),
+            (None, None) => {}
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn next_timeout(&mut self) -> Option<MonoTime> {
+        let router = self.router.as_ref().and_then(Router::next_timeout);
+        let endpoint = self.endpoint.as_mut().and_then(Endpoint::next_timeout);
+        [router, endpoint].into_iter().flatten().min()
+    }
+
+    /// Does what has come due in either machine.
+    pub fn handle_timeout(&mut self, now: MonoTime) {
+        if let Some(router) = &mut self.router {
+            router.handle_timeout(now);
+        }
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.handle_timeout(now);
+        }
+        self.pump(now);
+    }
+}

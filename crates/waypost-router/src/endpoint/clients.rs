@@ -1,0 +1,89 @@
+//! The table of clients that this server holds, and the operations on them.
+
+use std::collections::VecDeque;
+
+use waypost_types::{Address, MonoTime, Seq};
+use waypost_wire::Message;
+
+use super::inbox::Inbox;
+
+/// One operation on a client. Those on one client take effect in the order in which they were asked for.
+#[derive(Debug)]
+pub(crate) enum Op<T> {
+    Connect { token: Option<T>, deadline: MonoTime },
+    Disconnect { token: Option<T> },
+}
+
+/// One client. Small, because a server holds up to a million of them.
+#[derive(Debug)]
+pub(crate) struct Client<T> {
+    /// The claim by which it is held; 0: not held.
+    pub(crate) seq: Seq,
+    /// What is under way, if anything.
+    pub(crate) work: Option<Box<Work<T>>>,
+    /// An inbox of its own, if it has one.
+    pub(crate) inbox: Option<Box<Inbox>>,
+}
+
+/// Operations under way on one client.
+#[derive(Debug)]
+pub(crate) struct Work<T> {
+    pub(crate) ops: VecDeque<Op<T>>,
+    /// Whether the first of them has been handed to the router.
+    pub(crate) started: bool,
+    /// The seq that is being released.
+    pub(crate) releasing: Seq,
+    /// Messages that came before the claim's answer.
+    pub(crate) held: VecDeque<Message>,
+    pub(crate) held_bytes: usize,
+    /// The newest claim by another server that was heard of meanwhile.
+    pub(crate) displaced: Option<(Seq, waypost_types::Identity)>,
+}
+
+impl<T> Work<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            ops: VecDeque::new(),
+            started: false,
+            releasing: Seq(0),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            displaced: None,
+        }
+    }
+}
+
+impl<T> Client<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            seq: Seq(0),
+            work: None,
+            inbox: None,
+        }
+    }
+
+    pub(crate) const fn is_held(&self) -> bool {
+        self.seq.0 != 0
+    }
+
+    pub(crate) const fn is_idle(&self) -> bool {
+        !self.is_held() && self.work.is_none()
+    }
+
+    /// Whether a claim of it is under way.
+    pub(crate) fn is_claiming(&self) -> bool {
+        self.work
+            .as_ref()
+            .is_some_and(|work| matches!(work.ops.front(), Some(Op::Connect { .. })))
+    }
+}
+
+/// What waits to be sent about clients, gathered into batch frames.
+#[derive(Debug, Default)]
+pub(crate) struct Batches {
+    pub(crate) claims: VecDeque<Address>,
+    pub(crate) releases: VecDeque<(Address, Seq)>,
+    pub(crate) announces: VecDeque<Address>,
+    /// When the next batch of announcements may go.
+    pub(crate) announce_at: MonoTime,
+}

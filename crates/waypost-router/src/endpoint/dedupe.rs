@@ -1,0 +1,129 @@
+//! Which acked messages this incarnation has had already.
+//!
+//! Every acked message carries its origin's floor: the lowest id that still lacks its outcome. Ids below it are never sent
+//! again, so that only what lies between the floor and the newest id has to be remembered: at most as many ids an origin
+//! as it may have in flight.
+
+use std::collections::BTreeMap;
+
+use waypost_types::{Identity, Incarnation, Owner};
+
+use crate::map::{Map, map};
+
+/// What became of an id when it came the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Delivered,
+    /// Refused with a final outcome: a repetition gets the same answer.
+    Refused(waypost_types::Outcome),
+}
+
+#[derive(Debug)]
+struct Window {
+    incarnation: Incarnation,
+    floor: u64,
+    seen: BTreeMap<u64, Seen>,
+}
+
+/// The windows of all origins.
+#[derive(Debug)]
+pub(crate) struct Dedupe {
+    windows: Map<Identity, Window>,
+    ids_max: usize,
+}
+
+impl Dedupe {
+    pub(crate) fn new(seed: u64, ids_max: usize) -> Self {
+        Self {
+            windows: map(seed),
+            ids_max,
+        }
+    }
+
+    /// Moves the origin's floor up and says what became of `id` before. `Err` for a message that must be dropped: it is
+    /// below the floor, from an older life of the origin, or the origin has more in flight than is allowed.
+    pub(crate) fn check(&mut self, origin: &Owner, id: u64, floor: u64) -> Result<Option<Seen>, ()> {
+        let fresh = || Window {
+            incarnation: origin.incarnation,
+            floor,
+            seen: BTreeMap::new(),
+        };
+        if !self.windows.contains_key(&origin.identity) {
+            self.windows.insert(origin.identity.clone(), fresh());
+        }
+        let Some(window) = self.windows.get_mut(&origin.identity) else {
+            return Err(());
+        };
+        if window.incarnation < origin.incarnation {
+            *window = fresh();
+        }
+        if window.incarnation > origin.incarnation || id < window.floor {
+            return Err(());
+        }
+        if floor > window.floor {
+            window.floor = floor;
+            window.seen = window.seen.split_off(&floor);
+        }
+        match window.seen.get(&id) {
+            Some(seen) => Ok(Some(*seen)),
+            None if window.seen.len() >= self.ids_max => Err(()),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether the message `id` of this origin no longer stands in the way of later ones.
+    pub(crate) fn settled(&self, origin: &Owner, id: u64) -> bool {
+        match self.windows.get(&origin.identity) {
+            Some(window) if window.incarnation == origin.incarnation => {
+                id < window.floor || window.seen.contains_key(&id)
+            }
+            Some(window) => window.incarnation > origin.incarnation,
+            None => false,
+        }
+    }
+
+    /// Notes what became of `id`, which [`check`](Self::check) has let through.
+    pub(crate) fn note(&mut self, origin: &Owner, id: u64, seen: Seen) {
+        if let Some(window) = self.windows.get_mut(&origin.identity) {
+            window.seen.insert(id, seen);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_exactly_what_lies_above_the_floor() {
+        let origin = |n| Owner::new(Identity::new("a").unwrap(), Incarnation(n));
+        let mut dedupe = Dedupe::new(0, 3);
+        assert_eq!(dedupe.check(&origin(1), 5, 5), Ok(None));
+        dedupe.note(&origin(1), 5, Seen::Delivered);
+        assert_eq!(dedupe.check(&origin(1), 5, 5), Ok(Some(Seen::Delivered)));
+        assert_eq!(dedupe.check(&origin(1), 7, 6), Ok(None));
+        assert_eq!(
+            dedupe.check(&origin(1), 5, 5),
+            Err(()),
+            "below the floor it is late for certain"
+        );
+        assert!(dedupe.settled(&origin(1), 5));
+        assert!(!dedupe.settled(&origin(1), 6));
+        assert_eq!(dedupe.check(&origin(2), 1, 1), Ok(None), "a new life begins anew");
+        assert_eq!(
+            dedupe.check(&origin(1), 8, 6),
+            Err(()),
+            "and the older one is late"
+        );
+        for id in 1..=3 {
+            dedupe.check(&origin(2), id, 1).unwrap();
+            dedupe.note(&origin(2), id, Seen::Delivered);
+        }
+        assert_eq!(
+            dedupe.check(&origin(2), 4, 1),
+            Err(()),
+            "no more than an origin may have in flight"
+        );
+        assert_eq!(dedupe.check(&origin(2), 4, 2), Ok(None));
+    }
+}

@@ -1,0 +1,178 @@
+//! Delivery: the check of the own table, once each, in order.
+
+use waypost_types::{Address, MonoTime, Outcome};
+use waypost_wire::{Broadcast, Failed, Frame, Message};
+
+use super::dedupe::Seen;
+use super::{Endpoint, Event, RequestToken};
+
+impl<T> Endpoint<T> {
+    pub(super) fn on_message(&mut self, now: MonoTime, message: Message) {
+        if !self.lease.is_valid(now) {
+            self.ask_for_lease(now);
+            if let Err(message) = self.lease.hold(message) {
+                self.refuse(&message, Outcome::Overloaded);
+            }
+            return;
+        }
+        let Some(origin) = self.names.heard(message.origin) else {
+            self.close_link = true;
+            return;
+        };
+        if let Some(seen) = self.seen(origin, &message) {
+            return self.answer_again(origin, &message, seen);
+        }
+        let in_order = message.after == 0
+            || self
+                .origins
+                .get(origin as usize)
+                .is_some_and(|owner| self.dedupe.settled(owner, message.after));
+        match self.clients.get_mut(message.to()) {
+            Some(client) if client.is_claiming() => {
+                let bytes_max = self.settings.queue_bytes_max;
+                let Some(work) = client.work.as_mut() else { return };
+                if work.held_bytes < bytes_max {
+                    work.held_bytes += message.cost();
+                    work.held.push_back(message);
+                } else {
+                    self.refuse(&message, Outcome::Overloaded);
+                }
+            }
+            Some(client) if client.is_held() => {
+                if !in_order {
+                    return self.refuse_out_of_order(origin, &message);
+                }
+                let (id, event) = (message.id, self.event(origin, message.clone()));
+                let client_inbox = self
+                    .clients
+                    .get_mut(message.to())
+                    .and_then(|client| client.inbox.as_mut());
+                let inbox = client_inbox.map_or(&mut self.inbox, |inbox| &mut **inbox);
+                if !inbox.offer(event) {
+                    self.refuse(&message, Outcome::Overloaded);
+                } else if id != 0 {
+                    self.note(origin, id, Seen::Delivered);
+                    self.acks_for(origin).delivered.push(id);
+                }
+            }
+            _ => self.bounce(message),
+        }
+    }
+
+    /// What became of this message before; also for one that is certainly late, which gets no answer.
+    fn seen(&mut self, origin: u32, message: &Message) -> Option<Option<Seen>> {
+        if message.id == 0 {
+            return None;
+        }
+        let owner = self.origins.get(origin as usize)?;
+        match self.dedupe.check(owner, message.id, message.floor) {
+            Ok(None) => None,
+            Ok(seen) => Some(seen),
+            Err(()) => Some(None),
+        }
+    }
+
+    fn answer_again(&mut self, origin: u32, message: &Message, seen: Option<Seen>) {
+        match seen {
+            Some(Seen::Delivered) => self.acks_for(origin).delivered.push(message.id),
+            Some(Seen::Refused(outcome)) => self.fail(origin, message, outcome, false),
+            None => {}
+        }
+    }
+
+    fn event(&self, origin: u32, message: Message) -> Event {
+        match self.origins.get(origin as usize) {
+            Some(owner) if message.request => Event::Request {
+                token: RequestToken {
+                    origin: owner.clone(),
+                    id: message.id,
+                },
+                message,
+            },
+            _ => Event::Message(message),
+        }
+    }
+
+    fn note(&mut self, origin: u32, id: u64, seen: Seen) {
+        if let Some(owner) = self.origins.get(origin as usize) {
+            self.dedupe.note(owner, id, seen);
+        }
+    }
+
+    /// Refuses for good: a repetition gets the same answer.
+    pub(super) fn refuse(&mut self, message: &Message, outcome: Outcome) {
+        let Some(origin) = self.names.heard(message.origin) else {
+            return;
+        };
+        if message.id != 0 {
+            self.note(origin, message.id, Seen::Refused(outcome));
+        }
+        self.fail(origin, message, outcome, false);
+    }
+
+    fn refuse_out_of_order(&mut self, origin: u32, message: &Message) {
+        if message.id == 0 {
+            self.fail(origin, message, Outcome::Overloaded, false);
+        } else {
+            self.fail(origin, message, Outcome::Overloaded, true);
+        }
+    }
+
+    fn fail(&mut self, origin: u32, message: &Message, outcome: Outcome, out_of_order: bool) {
+        let Ok(to) = Address::new(message.to()) else {
+            return;
+        };
+        let failed = &mut self.acks_for(origin).failed;
+        if message.id == 0
+            && let Some(last) = failed.last_mut()
+            && last.id == 0
+            && last.outcome == outcome
+            && last.to == to
+        {
+            last.count = last.count.saturating_add(1);
+            return;
+        }
+        failed.push(Failed {
+            id: message.id,
+            outcome,
+            to,
+            count: u32::from(message.id == 0),
+            out_of_order,
+        });
+    }
+
+    /// Sends back what is not for a client of this server. What has gathered before goes first.
+    pub(super) fn bounce(&mut self, mut message: Message) {
+        let Some(origin) = self.names.heard(message.origin) else {
+            return;
+        };
+        if let Some(alias) = self.alias(origin) {
+            message.origin = alias;
+            message.owner = 0;
+            self.push(Frame::Bounce(message));
+        }
+    }
+
+    pub(super) fn on_broadcast(&mut self, broadcast: Broadcast) {
+        let Broadcast {
+            token, from, body, ..
+        } = broadcast;
+        let to: Vec<Address> = self
+            .clients
+            .iter()
+            .filter(|(address, client)| client.is_held() && **address != from)
+            .map(|(address, _)| address.clone())
+            .collect();
+        let mut reached = to.len() as u64;
+        if reached > 0 && !self.inbox.offer(Event::Broadcast { from, to, body }) {
+            reached = 0;
+        }
+        if let Some(identity) = self.identity.clone() {
+            self.push(Frame::BroadcastDone {
+                token,
+                reached: vec![(identity, reached)],
+                unreached: Vec::new(),
+            });
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What waits for the program: one ordered, bounded stream.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use waypost_types::{Address, Identity, Incarnation, Outcome, Owner};
+use waypost_wire::Message;
+
+/// Something that the program is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The identity is registered, for the first time or anew after its lease was over.
+    Registered {
+        /// The name.
+        identity: Identity,
+        /// Which life of it.
+        incarnation: Incarnation,
+    },
+    /// A message for one of this server's clients.
+    Message(Message),
+    /// A message whose sender waits for a reply.
+    Request {
+        /// What the reply names.
+        token: RequestToken,
+        /// The message.
+        message: Message,
+    },
+    /// One message to all of this server's clients but the sender.
+    Broadcast {
+        /// The sending client.
+        from: Address,
+        /// The clients that it is for.
+        to: Vec<Address>,
+        /// What is sent.
+        body: Bytes,
+    },
+    /// A client has been claimed by another server: this one holds it no longer.
+    Displaced {
+        /// The client.
+        client: Address,
+        /// The server that holds it now.
+        by: Identity,
+    },
+    /// This server's lease is over.
+    Fenced {
+        /// A newer process has the identity: this one stays out. Otherwise it registers anew by itself.
+        superseded: bool,
+    },
+    /// Best-effort messages that were not delivered.
+    SendFailed {
+        /// Whom they were for.
+        to: Address,
+        /// Why.
+        outcome: Outcome,
+        /// How many.
+        count: u64,
+    },
+    /// The link to the broker is down; the endpoint reconnects by itself.
+    Disconnected,
+    /// The link to the broker is up again, under the same incarnation.
+    Reconnected,
+    /// Everything has moved out.
+    Drained,
+}
+
+/// Names a request to which this server owes a reply.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestToken {
+    pub(crate) origin: Owner,
+    pub(crate) id: u64,
+}
+
+impl Event {
+    fn cost(&self) -> usize {
+        match self {
+            Self::Message(message) | Self::Request { message, .. } => message.cost(),
+            Self::Broadcast { body, to, .. } => body.len() + to.len() * 32 + 64,
+            _ => 64,
+        }
+    }
+}
+
+/// The bounded queue. Messages are refused when it is full; what the program must know in any case (a lost client, a
+/// fence) always goes in, and is bounded by the number of clients.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    events: VecDeque<Event>,
+    bytes: usize,
+    bytes_max: usize,
+    reader_idle: bool,
+}
+
+impl Inbox {
+    pub(crate) const fn new(bytes_max: usize) -> Self {
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            bytes_max,
+            reader_idle: true,
+        }
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.bytes >= self.bytes_max
+    }
+
+    /// Puts a message in; false when the inbox is full.
+    pub(crate) fn offer(&mut self, event: Event) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        self.put(event);
+        true
+    }
+
+    /// Puts in what must not be lost.
+    pub(crate) fn put(&mut self, event: Event) {
+        self.bytes += event.cost();
+        self.events.push_back(event);
+    }
+
+    /// Counts a failed best-effort message, together with the one before it where they are alike. Failures are dropped
+    /// when the inbox is full: they are counted elsewhere too.
+    pub(crate) fn failed(&mut self, to: &Address, outcome: Outcome, more: u64) {
+        if let Some(Event::SendFailed {
+            to: last,
+            outcome: why,
+            count,
+        }) = self.events.back_mut()
+            && last == to
+            && *why == outcome
+        {
+            *count += more;
+            return;
+        }
+        self.offer(Event::SendFailed {
+            to: to.clone(),
+            outcome,
+            count: more,
+        });
+    }
+
+    /// Moves up to `max` events out. Returns true when room came free.
+    pub(crate) fn take(&mut self, into: &mut VecDeque<Event>, max: usize) -> bool {
+        let was_full = self.is_full();
+        for _ in 0..max {
+            let Some(event) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= event.cost().min(self.bytes);
+            into.push_back(event);
+        }
+        self.reader_idle = into.is_empty();
+        was_full && !self.is_full()
+    }
+
+    /// Whether the reader waits and has something to read now.
+    pub(crate) fn wakes_reader(&mut self) -> bool {
+        !self.events.is_empty() && core::mem::take(&mut self.reader_idle)
+    }
+}

@@ -1,0 +1,847 @@
+//! The server's side of a link to its router: holds the clients, delivers to them, and knows what became of every send.
+//!
+//! The router is in the same process (mesh) or across a link (broker); the frames are the same.
+
+mod clients;
+mod dedupe;
+mod deliver;
+mod inbox;
+mod lease;
+mod ops;
+mod sends;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner, Seq};
+use waypost_wire::{Attached, Failed, Frame, Message, Outcomes};
+
+use crate::map::{Map, map};
+use crate::names::Names;
+use crate::outbox::{Outbox, Room};
+use crate::settings::Settings;
+
+use clients::{Batches, Client};
+use dedupe::Dedupe;
+use inbox::Inbox;
+pub use inbox::{Event, RequestToken};
+use lease::LeaseView;
+use sends::{Sends, at_deadline};
+
+/// How an operation that the program asked for ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Completion {
+    /// The identity is registered or not.
+    Registered(Result<Incarnation, Refusal>),
+    /// The client is connected or not.
+    Connected(Result<Seq, Refusal>),
+    /// The client is not connected any more; whether it was.
+    Disconnected(bool),
+    /// What became of an acked send.
+    Outcome(Outcome),
+    /// The reply to a request, or what became of it instead. `Err(Delivered)`: delivered and not answered in time.
+    Reply(Result<Bytes, Outcome>),
+    /// Whom a broadcast reached.
+    Broadcast(BroadcastOutcome),
+    /// Who holds a client.
+    Located(Result<Option<Identity>, Refusal>),
+    /// Everything has moved out.
+    Drained,
+}
+
+/// Whom a broadcast reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BroadcastOutcome {
+    /// Servers whose clients have it, this one among them.
+    pub servers: u64,
+    /// Clients that have it in their inboxes.
+    pub clients: u64,
+    /// Servers that were not reached in time.
+    pub unreached: Vec<Identity>,
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The datastore did not answer.
+    StoreUnavailable,
+    /// No answer came in time.
+    TimedOut,
+    /// The server is moving out.
+    Draining,
+    /// A newer process has this server's identity.
+    Fenced,
+    /// No identity has been registered.
+    NotRegistered,
+    /// A bounded queue is full; worth waiting for.
+    Full,
+}
+
+/// Where the endpoint stands with its router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// No identity yet, or none any more.
+    Idle,
+    /// `Attach` is to be sent or has been.
+    Attaching { sent_at: Option<MonoTime> },
+    /// Registered and attached.
+    Attached,
+    /// A newer process has the identity.
+    Superseded,
+}
+
+/// The pure machine of one server. `T` stands for a waiting caller and comes back with its [`Completion`].
+///
+/// Feed it with the `handle_*`, `link_*` and operation methods, each with the time, which never goes back; after a
+/// batch of them call [`flush`](Self::flush), then take frames, completions and events out.
+#[derive(Debug)]
+pub struct Endpoint<T> {
+    settings: Settings,
+    identity: Option<Identity>,
+    incarnation: Option<Incarnation>,
+    standing: Standing,
+    link_up: bool,
+    was_attached: bool,
+    attach_again_at: Option<MonoTime>,
+    registering: Vec<T>,
+    draining: Option<Option<T>>,
+    detaching: Option<(u64, bool)>,
+    out: Outbox,
+    names: Names<u32>,
+    origins: Vec<Owner>,
+    origin_index: Map<Owner, u32>,
+    acks: Vec<Outcomes>,
+    clients: Map<Address, Client<T>>,
+    held: usize,
+    batches: Batches,
+    sends: Sends<T>,
+    dedupe: Dedupe,
+    inbox: Inbox,
+    lease: LeaseView,
+    questions: Map<u64, (T, MonoTime, Question)>,
+    connecting: std::collections::BTreeSet<(MonoTime, Address)>,
+    next_token: u64,
+    done: Vec<(T, Completion)>,
+    close_link: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Broadcast,
+    Locate,
+}
+
+impl<T> Endpoint<T> {
+    /// An endpoint without identity and without link.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let seed = settings.seed;
+        Self {
+            identity: None,
+            incarnation: None,
+            standing: Standing::Idle,
+            link_up: false,
+            was_attached: false,
+            attach_again_at: None,
+            registering: Vec::new(),
+            draining: None,
+            detaching: None,
+            out: Outbox::new(settings.queue_bytes_max, settings.stall),
+            names: Names::new(seed),
+            origins: Vec::new(),
+            origin_index: map(seed),
+            acks: Vec::new(),
+            clients: map(seed),
+            held: 0,
+            batches: Batches::default(),
+            sends: Sends::new(seed, settings.in_flight_max, settings.retransmit_after),
+            dedupe: Dedupe::new(seed, settings.in_flight_max),
+            inbox: Inbox::new(settings.inbox_bytes_max),
+            lease: LeaseView::new(settings.queue_bytes_max),
+            questions: map(seed),
+            connecting: std::collections::BTreeSet::new(),
+            next_token: 0,
+            done: Vec::new(),
+            close_link: false,
+            settings,
+        }
+    }
+
+    // ---- getters
+
+    /// The registered identity and incarnation, while the server is not fenced.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        match self.standing {
+            Standing::Superseded | Standing::Idle => None,
+            _ => Some(Owner::new(self.identity.clone()?, self.incarnation?)),
+        }
+    }
+
+    /// How many clients are held.
+    #[must_use]
+    pub const fn clients_len(&self) -> usize {
+        self.held
+    }
+
+    /// The claim by which this server holds the client.
+    #[must_use]
+    pub fn holds(&self, address: &str) -> Option<Seq> {
+        self.clients
+            .get(address)
+            .filter(|client| client.is_held())
+            .map(|client| client.seq)
+    }
+
+    /// How many acked sends and requests lack their outcome.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.sends.len()
+    }
+
+    /// Whether the shared inbox is full, so that the link should not be read for a moment.
+    #[must_use]
+    pub const fn inbox_is_full(&self) -> bool {
+        self.inbox.is_full()
+    }
+
+    /// Whether the endpoint wants its link closed, because the other side is silent or broke the contract.
+    pub const fn wants_link_closed(&mut self) -> bool {
+        core::mem::replace(&mut self.close_link, false)
+    }
+
+    /// Whether a best-effort message may be sent now.
+    pub fn room(&mut self, now: MonoTime) -> Room {
+        if self.standing != Standing::Attached {
+            Room::Wait
+        } else {
+            self.out.room(now)
+        }
+    }
+
+    // ---- the link
+
+    /// The link to the router is open.
+    pub fn link_up(&mut self, now: MonoTime) {
+        self.link_up = true;
+        self.out = Outbox::new(self.settings.queue_bytes_max, self.settings.stall);
+        self.names = Names::new(self.settings.seed);
+        if matches!(self.standing, Standing::Attached | Standing::Attaching { .. }) {
+            self.attach(now);
+        }
+    }
+
+    /// The link to the router is gone.
+    pub fn link_down(&mut self, _now: MonoTime) {
+        if !core::mem::replace(&mut self.link_up, false) {
+            return;
+        }
+        self.acks.clear();
+        self.lease.link_down();
+        if self.standing == Standing::Attached {
+            self.standing = Standing::Attaching { sent_at: None };
+            self.inbox.put(Event::Disconnected);
+        }
+        if let Some((_, drained)) = self.detaching.take() {
+            self.finish_detach(drained);
+        }
+    }
+
+    fn attach(&mut self, now: MonoTime) {
+        let Some(identity) = self.identity.clone() else {
+            return;
+        };
+        self.attach_again_at = None;
+        self.standing = Standing::Attaching { sent_at: Some(now) };
+        self.push(Frame::Attach {
+            identity,
+            resume: self.incarnation,
+        });
+    }
+
+    fn push(&mut self, frame: Frame) {
+        if self.link_up {
+            self.out.push(frame);
+        }
+    }
+
+    /// Moves frames for the router out, about `bytes_max` bytes of them; those taken before count as written.
+    /// Returns true when room came free.
+    pub fn take_frames(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
+        self.out.take(into, bytes_max)
+    }
+
+    /// Whether frames wait for the router.
+    #[must_use]
+    pub fn has_frames(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Moves up to `max` events for the program out. Returns true when room came free in the inbox.
+    pub fn take_events(&mut self, into: &mut VecDeque<Event>, max: usize) -> bool {
+        self.inbox.take(into, max)
+    }
+
+    /// Moves up to `max` events out of a client's own inbox; `None` when it has none (any more).
+    pub fn take_client_events(
+        &mut self,
+        address: &str,
+        into: &mut VecDeque<Event>,
+        max: usize,
+    ) -> Option<()> {
+        self.clients.get_mut(address)?.inbox.as_mut()?.take(into, max);
+        Some(())
+    }
+
+    /// Whether a program that found the inbox empty has something to read now. True once for each time it went idle.
+    pub fn wakes_program(&mut self) -> bool {
+        self.inbox.wakes_reader()
+    }
+
+    /// Operations that have ended since the last call.
+    pub fn take_done(&mut self, into: &mut Vec<(T, Completion)>) {
+        into.append(&mut self.done);
+    }
+
+    /// One frame from the router.
+    pub fn handle_frame(&mut self, now: MonoTime, frame: Frame) {
+        self.lease.heard(now);
+        match frame {
+            Frame::Message(message) => self.on_message(now, message),
+            Frame::Outcomes(outcomes) => self.on_outcomes(now, outcomes),
+            Frame::Bounce(_) => {}
+            Frame::Name { alias, owner } => {
+                let origin = self.intern(owner);
+                if !self.names.hear(alias, origin) {
+                    self.close_link = true;
+                }
+            }
+            Frame::Attached(attached) => self.on_attached(now, attached),
+            Frame::LeaseOver {
+                incarnation,
+                superseded,
+            } => self.on_lease_over(now, incarnation, superseded),
+            Frame::Pong {
+                token,
+                lease_ms,
+                store_unavailable,
+            } => {
+                self.on_pong(now, token, lease_ms, store_unavailable);
+            }
+            Frame::Ping { token } => {
+                self.push(Frame::Pong {
+                    token,
+                    lease_ms: 0,
+                    store_unavailable: false,
+                });
+            }
+            Frame::Claimed(entries) => {
+                for (address, seq) in entries {
+                    self.on_claimed(now, &address, seq);
+                }
+            }
+            Frame::Released(entries) => {
+                for (address, _) in entries {
+                    self.on_released(now, &address);
+                }
+            }
+            Frame::Displaced(displaced) => {
+                self.on_displaced(&displaced);
+                self.push(Frame::Echo {
+                    token: displaced.token,
+                });
+            }
+            Frame::Reply { id, body, .. } => self.on_reply(id, body),
+            Frame::Barrier { token, .. } => self.push(Frame::Echo { token }),
+            Frame::Broadcast(broadcast) => self.on_broadcast(broadcast),
+            Frame::BroadcastDone {
+                token,
+                reached,
+                unreached,
+            } => {
+                if let Some((waiter, _, _)) = self.questions.remove(&token) {
+                    let outcome = BroadcastOutcome {
+                        servers: reached.len() as u64,
+                        clients: reached.iter().map(|(_, clients)| clients).sum(),
+                        unreached,
+                    };
+                    self.done.push((waiter, Completion::Broadcast(outcome)));
+                }
+            }
+            Frame::Located { token, result } => {
+                if let Some((waiter, _, _)) = self.questions.remove(&token) {
+                    let result = result.map_err(|_| Refusal::StoreUnavailable);
+                    self.done.push((waiter, Completion::Located(result)));
+                }
+            }
+            Frame::Echo { token } => {
+                if let Some((_, drained)) = self.detaching.take_if(|(asked, _)| *asked == token) {
+                    self.finish_detach(drained);
+                }
+            }
+            Frame::Close(_) => self.close_link = true,
+            _ => {}
+        }
+    }
+
+    fn intern(&mut self, owner: Owner) -> u32 {
+        if let Some(index) = self.origin_index.get(&owner) {
+            return *index;
+        }
+        let index = u32::try_from(self.origins.len()).unwrap_or(u32::MAX);
+        self.origins.push(owner.clone());
+        self.origin_index.insert(owner, index);
+        index
+    }
+
+    fn on_attached(&mut self, now: MonoTime, attached: Attached) {
+        let Standing::Attaching {
+            sent_at: Some(sent_at),
+        } = self.standing
+        else {
+            return;
+        };
+        match attached {
+            Attached::Attached {
+                incarnation,
+                lease_ms,
+                ..
+            } => {
+                self.lease.attached(sent_at, lease_ms);
+                self.standing = Standing::Attached;
+                let anew = self.incarnation.replace(incarnation) != Some(incarnation);
+                if anew {
+                    if let Some(identity) = self.identity.clone() {
+                        self.inbox.put(Event::Registered {
+                            identity,
+                            incarnation,
+                        });
+                    }
+                } else if self.was_attached {
+                    self.inbox.put(Event::Reconnected);
+                }
+                self.was_attached = true;
+                for waiter in core::mem::take(&mut self.registering) {
+                    self.done.push((waiter, Completion::Registered(Ok(incarnation))));
+                }
+                self.resume_clients(now);
+                for id in self.sends.ids() {
+                    self.transmit(now, id);
+                }
+                if self.draining.is_some() {
+                    self.push(Frame::Drain);
+                }
+            }
+            Attached::Superseded => self.on_lease_over(now, self.incarnation.unwrap_or_default(), true),
+            Attached::Gone => self.on_lease_over(now, self.incarnation.unwrap_or_default(), false),
+            Attached::StoreUnavailable => {
+                self.standing = Standing::Attaching { sent_at: None };
+                self.attach_again_at = Some(
+                    now + self
+                        .settings
+                        .heartbeat
+                        .min(core::time::Duration::from_millis(500)),
+                );
+                for waiter in core::mem::take(&mut self.registering) {
+                    self.done
+                        .push((waiter, Completion::Registered(Err(Refusal::StoreUnavailable))));
+                }
+                if self.incarnation.is_none() {
+                    // Nobody waits for the registration any more: the caller asks again.
+                    self.standing = Standing::Idle;
+                    self.attach_again_at = None;
+                }
+            }
+        }
+    }
+
+    // ---- what the program asks for
+
+    /// Registers the identity under which this server is known.
+    pub fn register(&mut self, now: MonoTime, identity: Identity, token: T) {
+        match self.standing {
+            Standing::Superseded => {
+                return self
+                    .done
+                    .push((token, Completion::Registered(Err(Refusal::Fenced))));
+            }
+            Standing::Attached | Standing::Attaching { .. } if self.identity.as_ref() == Some(&identity) => {
+                match (self.standing == Standing::Attached, self.incarnation) {
+                    (true, Some(incarnation)) => {
+                        self.done.push((token, Completion::Registered(Ok(incarnation))));
+                    }
+                    _ => self.registering.push(token),
+                }
+                return;
+            }
+            Standing::Attached | Standing::Attaching { .. } => {
+                return self
+                    .done
+                    .push((token, Completion::Registered(Err(Refusal::Full))));
+            }
+            Standing::Idle => {}
+        }
+        self.identity = Some(identity);
+        self.incarnation = None;
+        self.draining = None;
+        self.registering.push(token);
+        self.standing = Standing::Attaching { sent_at: None };
+        if self.link_up {
+            self.attach(now);
+        }
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        match self.standing {
+            Standing::Idle => Some(Refusal::NotRegistered),
+            Standing::Superseded => Some(Refusal::Fenced),
+            Standing::Attaching { .. } if self.incarnation.is_none() => Some(Refusal::NotRegistered),
+            _ => None,
+        }
+    }
+
+    /// Sends a message whose loss is told by [`Event::SendFailed`] at most.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] when it has to wait for the link or for room; others when there is no identity.
+    pub fn send(&mut self, now: MonoTime, mut message: Message) -> Result<(), Refusal> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        if self.room(now) != Room::Yes {
+            return Err(Refusal::Full);
+        }
+        message.id = 0;
+        message.after = self.sends.newest_to(message.to());
+        message.ttl_ms = u32::try_from(self.settings.send_deadline.as_millis()).unwrap_or(u32::MAX);
+        self.push(Frame::Message(message));
+        Ok(())
+    }
+
+    /// Sends a message whose outcome (or, for a request, reply) comes with `token`, by `deadline` at the latest.
+    ///
+    /// # Errors
+    /// Gives the token back with the reason; [`Refusal::Full`] when it has to wait for room.
+    pub fn send_acked(
+        &mut self,
+        now: MonoTime,
+        mut message: Message,
+        request: bool,
+        deadline: MonoTime,
+        token: T,
+    ) -> Result<(), (Refusal, T)> {
+        if let Some(refusal) = self.refusal() {
+            return Err((refusal, token));
+        }
+        if !self.sends.has_room() || (self.standing == Standing::Attached && self.out.room(now) == Room::Wait)
+        {
+            return Err((Refusal::Full, token));
+        }
+        message.request = request;
+        let id = self.sends.add(now, token, message, deadline);
+        self.transmit(now, id);
+        Ok(())
+    }
+
+    fn transmit(&mut self, now: MonoTime, id: u64) {
+        if self.link_up
+            && self.standing == Standing::Attached
+            && let Some(message) = self.sends.copy(now, id)
+        {
+            self.push(Frame::Message(message));
+        }
+    }
+
+    /// Answers a request.
+    pub fn reply(&mut self, token: &RequestToken, body: Bytes) {
+        let origin = self.intern(token.origin.clone());
+        if let Some(origin) = self.alias(origin) {
+            self.push(Frame::Reply {
+                origin,
+                id: token.id,
+                body,
+            });
+        }
+    }
+
+    fn alias(&mut self, origin: u32) -> Option<u32> {
+        let owner = self.origins.get(usize::try_from(origin).ok()?)?;
+        let Some((alias, introduction)) = self.names.give(origin, owner) else {
+            self.close_link = true;
+            return None;
+        };
+        if let Some(frame) = introduction {
+            self.push(frame);
+        }
+        Some(alias)
+    }
+
+    /// Sends one message to every client of the cluster but `from`.
+    pub fn broadcast(&mut self, now: MonoTime, from: Address, body: Bytes, deadline: MonoTime, token: T) {
+        let ttl_ms = u32::try_from(deadline.since(now).as_millis()).unwrap_or(u32::MAX);
+        if self.standing != Standing::Attached {
+            let outcome = BroadcastOutcome::default();
+            return self.done.push((token, Completion::Broadcast(outcome)));
+        }
+        let question = self.ask(token, deadline, Question::Broadcast);
+        self.push(Frame::Broadcast(waypost_wire::Broadcast {
+            token: question,
+            origin: 0,
+            from,
+            body,
+            ttl_ms,
+        }));
+    }
+
+    /// Asks who holds a client.
+    pub fn locate(&mut self, address: Address, deadline: MonoTime, token: T) {
+        let question = self.ask(token, deadline, Question::Locate);
+        self.push(Frame::Locate {
+            token: question,
+            address,
+        });
+    }
+
+    fn ask(&mut self, token: T, deadline: MonoTime, kind: Question) -> u64 {
+        self.next_token += 1;
+        self.questions.insert(self.next_token, (token, deadline, kind));
+        self.next_token
+    }
+
+    /// Moves everything out: takes no new clients, releases those it holds, waits for the outcomes of what it sent, and
+    /// ends its lease.
+    pub fn drain(&mut self, now: MonoTime, token: T) {
+        if self.refusal().is_some() || self.detaching.is_some() {
+            return self.done.push((token, Completion::Drained));
+        }
+        if let Some(Some(earlier)) = self.draining.replace(Some(token)) {
+            self.done.push((earlier, Completion::Drained));
+        }
+        self.push(Frame::Drain);
+        let clients: Vec<_> = self.clients.keys().cloned().collect();
+        for client in clients {
+            self.begin(now, &client, clients::Op::Disconnect { token: None });
+        }
+    }
+
+    fn drain_step(&mut self) {
+        let idle = self.clients.is_empty() && self.sends.is_empty() && self.detaching.is_none();
+        if self.draining.is_none() || !idle {
+            return;
+        }
+        if !self.link_up || self.standing != Standing::Attached {
+            return self.finish_detach(true);
+        }
+        self.next_token += 1;
+        self.detaching = Some((self.next_token, true));
+        self.push(Frame::Detach {
+            token: self.next_token,
+        });
+    }
+
+    fn finish_detach(&mut self, drained: bool) {
+        self.standing = Standing::Idle;
+        self.incarnation = None;
+        if drained {
+            self.inbox.put(Event::Drained);
+            if let Some(Some(token)) = self.draining.take() {
+                self.done.push((token, Completion::Drained));
+            }
+        }
+    }
+
+    // ---- outcomes
+
+    fn on_outcomes(&mut self, now: MonoTime, outcomes: Outcomes) {
+        for id in outcomes.delivered {
+            let waits = self.sends.get_mut(id).map(|pending| {
+                pending.delivered = true;
+                pending.message.request
+            });
+            if waits == Some(false) {
+                self.finish(id, Outcome::Delivered);
+            }
+        }
+        for Failed {
+            id,
+            outcome,
+            to,
+            count,
+            out_of_order,
+        } in outcomes.failed
+        {
+            if id == 0 {
+                self.inbox.failed(&to, outcome, u64::from(count.max(1)));
+                continue;
+            }
+            if out_of_order {
+                self.resend_in_order(now, id);
+                continue;
+            }
+            let Some(pending) = self.sends.get_mut(id) else {
+                continue;
+            };
+            if pending.delivered {
+                continue;
+            }
+            // An earlier copy may have arrived without its answer: then nobody can say that it was not delivered.
+            let outcome = if pending.attempts > 1 {
+                Outcome::Unknown
+            } else {
+                outcome
+            };
+            self.finish(id, outcome);
+        }
+    }
+
+    /// A message was refused because the one before it is missing: send that first, then this.
+    fn resend_in_order(&mut self, now: MonoTime, id: u64) {
+        let to = match self.sends.get_mut(id) {
+            Some(pending) if !pending.delivered => pending.message.to().to_owned(),
+            _ => return,
+        };
+        let before: Vec<u64> = self
+            .sends
+            .ids()
+            .into_iter()
+            .take_while(|earlier| *earlier < id)
+            .collect();
+        for earlier in before {
+            let pause = core::time::Duration::from_millis(20);
+            let lost = self.sends.get_mut(earlier).is_some_and(|pending| {
+                pending.message.to() == to
+                    && !pending.delivered
+                    && pending.sent_at.is_none_or(|sent_at| now.since(sent_at) > pause)
+            });
+            if lost {
+                self.transmit(now, earlier);
+            }
+        }
+        self.transmit(now, id);
+    }
+
+    fn finish(&mut self, id: u64, outcome: Outcome) {
+        let Some(pending) = self.sends.finish(id) else {
+            return;
+        };
+        let completion = if pending.message.request {
+            Completion::Reply(Err(outcome))
+        } else {
+            Completion::Outcome(outcome)
+        };
+        self.done.push((pending.token, completion));
+    }
+
+    fn on_reply(&mut self, id: u64, body: Bytes) {
+        if let Some(pending) = self.sends.get_mut(id)
+            && pending.message.request
+            && let Some(pending) = self.sends.finish(id)
+        {
+            self.done.push((pending.token, Completion::Reply(Ok(body))));
+        }
+    }
+
+    // ---- time
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn next_timeout(&mut self) -> Option<MonoTime> {
+        let questions = self.questions.values().map(|(_, deadline, _)| *deadline).min();
+        let connecting = self.connecting.first().map(|(due, _)| *due);
+        let announce = (!self.batches.announces.is_empty() && self.standing == Standing::Attached)
+            .then_some(self.batches.announce_at);
+        let lease = if self.standing == Standing::Attached {
+            self.lease.next_timeout(&self.settings)
+        } else {
+            None
+        };
+        [
+            self.sends.next_timeout(),
+            questions,
+            connecting,
+            announce,
+            lease,
+            self.attach_again_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what has come due.
+    pub fn handle_timeout(&mut self, now: MonoTime) {
+        while let Some(id) = self.sends.due(now) {
+            let Some(pending) = self.sends.get_mut(id) else {
+                continue;
+            };
+            if pending.deadline <= now {
+                let outcome = at_deadline(pending.attempts, pending.delivered);
+                self.finish(id, outcome);
+            } else {
+                self.transmit(now, id);
+            }
+        }
+        if self.attach_again_at.is_some_and(|due| due <= now) && self.link_up {
+            self.attach(now);
+        }
+        self.expire_questions(now);
+        self.expire_connects(now);
+        if self.standing == Standing::Attached {
+            self.heartbeat(now);
+        }
+    }
+
+    fn expire_questions(&mut self, now: MonoTime) {
+        let mut due: Vec<u64> = self
+            .questions
+            .iter()
+            .filter(|(_, (_, deadline, _))| *deadline <= now)
+            .map(|(token, _)| *token)
+            .collect();
+        due.sort_unstable();
+        for token in due {
+            if let Some((waiter, _, kind)) = self.questions.remove(&token) {
+                let completion = match kind {
+                    Question::Broadcast => Completion::Broadcast(BroadcastOutcome::default()),
+                    Question::Locate => Completion::Located(Err(Refusal::TimedOut)),
+                };
+                self.done.push((waiter, completion));
+            }
+        }
+    }
+
+    /// Turns what has gathered since the last call into frames.
+    pub fn flush(&mut self, now: MonoTime) {
+        self.flush_acks();
+        self.flush_batches(now);
+        self.drain_step();
+    }
+
+    fn flush_acks(&mut self) {
+        if self.acks.is_empty() {
+            return;
+        }
+        for mut outcomes in core::mem::take(&mut self.acks) {
+            if let Some(alias) = self.alias(outcomes.origin) {
+                outcomes.origin = alias;
+                self.push(Frame::Outcomes(outcomes));
+            }
+        }
+    }
+
+    /// The outcomes that gather for this origin.
+    fn acks_for(&mut self, origin: u32) -> &mut Outcomes {
+        let at = match self.acks.iter().position(|acks| acks.origin == origin) {
+            Some(at) => at,
+            None => {
+                self.acks.push(Outcomes {
+                    origin,
+                    ..Outcomes::default()
+                });
+                self.acks.len() - 1
+            }
+        };
+        &mut self.acks[at]
+    }
+}

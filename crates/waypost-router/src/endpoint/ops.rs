@@ -1,0 +1,317 @@
+//! Connecting and disconnecting clients.
+
+use waypost_types::{Address, MonoTime, Seq};
+use waypost_wire::{BATCH_ENTRIES_MAX, Displaced, Frame};
+
+use super::clients::{Client, Op, Work};
+use super::inbox::Inbox;
+use super::{Completion, Endpoint, Event, Refusal, Standing};
+
+impl<T> Endpoint<T> {
+    /// Claims a client for this server, whoever held it before. Claiming one that it holds already makes the older
+    /// connection's claim void: a late disconnect of that one changes nothing.
+    pub fn connect(&mut self, now: MonoTime, address: &Address, deadline: MonoTime, token: T) {
+        let refusal = self
+            .refusal()
+            .or(self.draining.is_some().then_some(Refusal::Draining));
+        if let Some(refusal) = refusal {
+            return self.done.push((token, Completion::Connected(Err(refusal))));
+        }
+        self.connecting.insert((deadline, address.clone()));
+        self.begin(
+            now,
+            address,
+            Op::Connect {
+                token: Some(token),
+                deadline,
+            },
+        );
+    }
+
+    /// Gives a client up. Nothing is delivered to it any more from now on.
+    pub fn disconnect(&mut self, now: MonoTime, address: &Address, token: T) {
+        if self.clients.contains_key(address) {
+            self.begin(now, address, Op::Disconnect { token: Some(token) });
+        } else {
+            self.done.push((token, Completion::Disconnected(false)));
+        }
+    }
+
+    /// Gives a client that is held or being connected an inbox of its own, bounded in bytes by the settings.
+    pub fn open_client_inbox(&mut self, address: &str) -> bool {
+        let bytes_max = self.settings.client_inbox_bytes_max;
+        self.clients.get_mut(address).is_some_and(|client| {
+            client.inbox = Some(Box::new(Inbox::new(bytes_max)));
+            true
+        })
+    }
+
+    pub(super) fn begin(&mut self, now: MonoTime, address: &Address, op: Op<T>) {
+        let client = match self.clients.get_mut(address) {
+            Some(client) => client,
+            None => self.clients.entry(address.clone()).or_insert_with(Client::new),
+        };
+        client
+            .work
+            .get_or_insert_with(|| Box::new(Work::new()))
+            .ops
+            .push_back(op);
+        self.advance(now, address);
+    }
+
+    /// Starts the first operation of a client if it has not been started.
+    fn advance(&mut self, now: MonoTime, address: &Address) {
+        loop {
+            let Some(client) = self.clients.get_mut(address) else {
+                return;
+            };
+            let Some(work) = client.work.as_mut() else { break };
+            if work.started {
+                return;
+            }
+            match work.ops.front_mut() {
+                None => {
+                    client.work = None;
+                    break;
+                }
+                Some(Op::Connect { .. }) => {
+                    work.started = true;
+                    self.batches.claims.push_back(address.clone());
+                    return;
+                }
+                Some(Op::Disconnect { token }) => {
+                    let seq = core::mem::take(&mut client.seq);
+                    if seq.0 == 0 {
+                        let token = token.take();
+                        work.ops.pop_front();
+                        if let Some(token) = token {
+                            self.done.push((token, Completion::Disconnected(false)));
+                        }
+                        continue;
+                    }
+                    work.started = true;
+                    work.releasing = seq;
+                    client.inbox = None;
+                    self.held -= 1;
+                    self.batches.releases.push_back((address.clone(), seq));
+                    return;
+                }
+            }
+        }
+        if self.clients.get(address).is_some_and(Client::is_idle) {
+            self.clients.remove(address);
+        }
+        let _ = now;
+    }
+
+    pub(super) fn on_claimed(&mut self, now: MonoTime, address: &Address, seq: Option<Seq>) {
+        let Some(client) = self.clients.get_mut(address) else {
+            return;
+        };
+        let Some(work) = client.work.as_mut().filter(|work| work.started) else {
+            return;
+        };
+        let Some(Op::Connect { token, deadline }) = work.ops.front_mut() else {
+            return;
+        };
+        self.connecting.remove(&(*deadline, address.clone()));
+        let token = token.take();
+        work.ops.pop_front();
+        work.started = false;
+        let held = core::mem::take(&mut work.held);
+        work.held_bytes = 0;
+        let displaced = work.displaced.take();
+        match (seq, token) {
+            (None, Some(token)) => {
+                // The claim may have been applied all the same: the router looks after that.
+                self.done
+                    .push((token, Completion::Connected(Err(Refusal::StoreUnavailable))));
+            }
+            (None, None) => {}
+            (Some(seq), token) => {
+                match token {
+                    Some(token) => self.done.push((token, Completion::Connected(Ok(seq)))),
+                    // Nobody waits for it any more: it is given back.
+                    None => work.ops.push_front(Op::Disconnect { token: None }),
+                }
+                if !client.is_held() {
+                    self.held += 1;
+                }
+                client.seq = seq;
+                if let Some((newer, by)) = displaced.filter(|(newer, _)| *newer > seq) {
+                    self.lose(address, newer, by);
+                }
+            }
+        }
+        for message in held {
+            self.on_message(now, message);
+        }
+        self.advance(now, address);
+    }
+
+    pub(super) fn on_released(&mut self, now: MonoTime, address: &Address) {
+        let Some(client) = self.clients.get_mut(address) else {
+            return;
+        };
+        let Some(work) = client.work.as_mut().filter(|work| work.started) else {
+            return;
+        };
+        let Some(Op::Disconnect { token }) = work.ops.front_mut() else {
+            return;
+        };
+        let token = token.take();
+        work.ops.pop_front();
+        work.started = false;
+        work.releasing = Seq(0);
+        if let Some(token) = token {
+            self.done.push((token, Completion::Disconnected(true)));
+        }
+        self.advance(now, address);
+    }
+
+    pub(super) fn on_displaced(&mut self, displaced: &Displaced) {
+        if self.incarnation != Some(displaced.owner.incarnation) {
+            return;
+        }
+        if let Some(client) = self.clients.get_mut(&displaced.address)
+            && client.is_claiming()
+            && let Some(work) = client.work.as_mut()
+            && work
+                .displaced
+                .as_ref()
+                .is_none_or(|(seq, _)| *seq < displaced.seq)
+        {
+            work.displaced = Some((displaced.seq, displaced.by.clone()));
+        }
+        self.lose(&displaced.address, displaced.seq, displaced.by.clone());
+    }
+
+    fn lose(&mut self, address: &Address, seq: Seq, by: waypost_types::Identity) {
+        let Some(client) = self
+            .clients
+            .get_mut(address)
+            .filter(|client| client.is_held() && client.seq < seq)
+        else {
+            return;
+        };
+        client.seq = Seq(0);
+        client.inbox = None;
+        self.held -= 1;
+        if client.is_idle() {
+            self.clients.remove(address);
+        }
+        self.inbox.put(Event::Displaced {
+            client: address.clone(),
+            by,
+        });
+    }
+
+    /// After a reconnection: says again what is held and what was under way.
+    pub(super) fn resume_clients(&mut self, now: MonoTime) {
+        self.batches.claims.clear();
+        self.batches.releases.clear();
+        self.batches.announces.clear();
+        self.batches.announce_at = now;
+        for (address, client) in &self.clients {
+            if client.is_held() {
+                self.batches.announces.push_back(address.clone());
+            }
+            if let Some(work) = client.work.as_ref().filter(|work| work.started) {
+                match work.ops.front() {
+                    Some(Op::Connect { .. }) => self.batches.claims.push_back(address.clone()),
+                    Some(Op::Disconnect { .. }) => {
+                        self.batches.releases.push_back((address.clone(), work.releasing));
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    pub(super) fn drop_clients(&mut self) {
+        for (_, client) in core::mem::replace(&mut self.clients, crate::map::map(self.settings.seed)) {
+            for op in client.work.into_iter().flat_map(|work| work.ops) {
+                match op {
+                    Op::Connect {
+                        token: Some(token), ..
+                    } => {
+                        self.done
+                            .push((token, Completion::Connected(Err(Refusal::Fenced))));
+                    }
+                    Op::Disconnect { token: Some(token) } => {
+                        self.done.push((token, Completion::Disconnected(true)));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.held = 0;
+        self.connecting.clear();
+        self.batches = super::Batches::default();
+    }
+
+    /// Connections whose callers have waited long enough: they are told, and the claim is given back once it is made.
+    pub(super) fn expire_connects(&mut self, now: MonoTime) {
+        while let Some((due, _)) = self.connecting.first()
+            && *due <= now
+        {
+            let Some((due, address)) = self.connecting.pop_first() else {
+                return;
+            };
+            let Some(work) = self
+                .clients
+                .get_mut(&address)
+                .and_then(|client| client.work.as_mut())
+            else {
+                continue;
+            };
+            for op in &mut work.ops {
+                if let Op::Connect { token, deadline } = op
+                    && *deadline == due
+                    && let Some(token) = token.take()
+                {
+                    self.done
+                        .push((token, Completion::Connected(Err(Refusal::TimedOut))));
+                }
+            }
+        }
+    }
+
+    pub(super) fn flush_batches(&mut self, now: MonoTime) {
+        if self.standing != Standing::Attached {
+            return;
+        }
+        while !self.batches.claims.is_empty() {
+            let count = self.batches.claims.len().min(BATCH_ENTRIES_MAX);
+            let batch = self.batches.claims.drain(..count).collect();
+            self.push(Frame::Claim(batch));
+        }
+        while !self.batches.releases.is_empty() {
+            let count = self.batches.releases.len().min(BATCH_ENTRIES_MAX);
+            let batch = self.batches.releases.drain(..count).collect();
+            self.push(Frame::Release(batch));
+        }
+        self.flush_announces(now);
+    }
+
+    fn flush_announces(&mut self, now: MonoTime) {
+        while !self.batches.announces.is_empty() && self.batches.announce_at <= now {
+            let count = self.batches.announces.len().min(BATCH_ENTRIES_MAX);
+            let batch: Vec<_> = self
+                .batches
+                .announces
+                .drain(..count)
+                .filter_map(|address| {
+                    let seq = self.clients.get(&address)?.seq;
+                    (seq.0 != 0).then_some((address, seq))
+                })
+                .collect();
+            let pause = core::time::Duration::from_secs(1) * u32::try_from(count).unwrap_or(1)
+                / self.settings.announce_per_second.max(1);
+            self.batches.announce_at = now + pause;
+            if !batch.is_empty() {
+                self.push(Frame::Announce(batch));
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Acked messages and requests that still lack their outcome.
+
+use core::time::Duration;
+use std::collections::{BTreeSet, VecDeque};
+
+use waypost_types::{Address, MonoTime, Outcome};
+use waypost_wire::Message;
+
+use crate::map::{Map, map};
+
+#[derive(Debug)]
+pub(crate) struct Pending<T> {
+    pub(crate) token: T,
+    pub(crate) message: Message,
+    pub(crate) deadline: MonoTime,
+    /// When it was last handed to the router; `None`: never.
+    pub(crate) sent_at: Option<MonoTime>,
+    pub(crate) attempts: u32,
+    /// A request whose message has been delivered and which waits for its reply.
+    pub(crate) delivered: bool,
+    previous: u64,
+}
+
+/// The messages in flight, by id. Ids are dense, so the table is a ring whose first entry is the floor.
+#[derive(Debug)]
+pub(crate) struct Sends<T> {
+    ring: VecDeque<Option<Pending<T>>>,
+    floor: u64,
+    in_flight: usize,
+    max: usize,
+    newest_to: Map<Address, u64>,
+    /// First time-outs: in order, because all come the same time after their message.
+    first: VecDeque<(MonoTime, u64)>,
+    later: BTreeSet<(MonoTime, u64)>,
+    retransmit_after: Duration,
+}
+
+impl<T> Sends<T> {
+    pub(crate) fn new(seed: u64, max: usize, retransmit_after: Duration) -> Self {
+        Self {
+            ring: VecDeque::new(),
+            floor: 1,
+            in_flight: 0,
+            max,
+            newest_to: map(seed),
+            first: VecDeque::new(),
+            later: BTreeSet::new(),
+            retransmit_after,
+        }
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.in_flight == 0
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether another one may be sent: the ids from the floor to the newest are bounded, because receivers remember
+    /// them.
+    pub(crate) fn has_room(&self) -> bool {
+        self.ring.len() < self.max
+    }
+
+    /// Takes a message in and gives it its id.
+    pub(crate) fn add(&mut self, now: MonoTime, token: T, mut message: Message, deadline: MonoTime) -> u64 {
+        let id = self.floor + self.ring.len() as u64;
+        message.id = id;
+        let previous = match self.newest_to.get_mut(message.to()) {
+            Some(newest) => core::mem::replace(newest, id),
+            None => {
+                if let Ok(to) = Address::new(message.to()) {
+                    self.newest_to.insert(to, id);
+                }
+                0
+            }
+        };
+        self.ring.push_back(Some(Pending {
+            token,
+            message,
+            deadline,
+            sent_at: None,
+            attempts: 0,
+            delivered: false,
+            previous,
+        }));
+        self.in_flight += 1;
+        let due = now + self.retransmit_after;
+        if deadline < due || self.first.back().is_some_and(|(last, _)| *last > due) {
+            self.later.insert((deadline.min(due), id));
+        } else {
+            self.first.push_back((due, id));
+        }
+        id
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Pending<T>> {
+        let at = usize::try_from(id.checked_sub(self.floor)?).ok()?;
+        self.ring.get_mut(at)?.as_mut()
+    }
+
+    /// The message as it is to be sent now, or `None` when it has its outcome.
+    pub(crate) fn copy(&mut self, now: MonoTime, id: u64) -> Option<Message> {
+        let floor = self.floor;
+        let previous = self.get_mut(id)?.previous;
+        let after = if previous != 0 && self.undelivered(previous) {
+            previous
+        } else {
+            0
+        };
+        let pending = self.get_mut(id)?;
+        if pending.delivered {
+            return None;
+        }
+        pending.sent_at = Some(now);
+        pending.attempts += 1;
+        let mut message = pending.message.clone();
+        message.floor = floor;
+        message.after = after;
+        message.ttl_ms = u32::try_from(pending.deadline.since(now).as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1);
+        Some(message)
+    }
+
+    /// The newest message to this client that is not known to be delivered or refused; 0: none. What is sent to it now
+    /// comes after it.
+    pub(crate) fn newest_to(&mut self, to: &str) -> u64 {
+        let newest = self.newest_to.get(to).copied().unwrap_or(0);
+        if newest != 0 && self.undelivered(newest) {
+            newest
+        } else {
+            0
+        }
+    }
+
+    fn undelivered(&mut self, id: u64) -> bool {
+        self.get_mut(id).is_some_and(|pending| !pending.delivered)
+    }
+
+    /// Ends one: it has its outcome.
+    pub(crate) fn finish(&mut self, id: u64) -> Option<Pending<T>> {
+        let at = usize::try_from(id.checked_sub(self.floor)?).ok()?;
+        let pending = self.ring.get_mut(at)?.take()?;
+        self.in_flight -= 1;
+        if self.newest_to.get(pending.message.to()) == Some(&id) {
+            self.newest_to.remove(pending.message.to());
+        }
+        while let Some(None) = self.ring.front() {
+            self.ring.pop_front();
+            self.floor += 1;
+        }
+        Some(pending)
+    }
+
+    /// The next time-out of one that still lacks its outcome.
+    pub(crate) fn next_timeout(&mut self) -> Option<MonoTime> {
+        while let Some((_, id)) = self.first.front().copied() {
+            if self.get_mut(id).is_some() {
+                break;
+            }
+            self.first.pop_front();
+        }
+        while let Some((due, id)) = self.later.first().copied() {
+            if self.get_mut(id).is_some() {
+                break;
+            }
+            self.later.remove(&(due, id));
+        }
+        let first = self.first.front().map(|(due, _)| *due);
+        let later = self.later.first().map(|(due, _)| *due);
+        match (first, later) {
+            (Some(first), Some(later)) => Some(first.min(later)),
+            (first, later) => first.or(later),
+        }
+    }
+
+    /// An id whose time-out has come, its next one set. Ask until it answers `None`.
+    pub(crate) fn due(&mut self, now: MonoTime) -> Option<u64> {
+        if self.next_timeout()? > now {
+            return None;
+        }
+        let id = match (self.first.front().copied(), self.later.first().copied()) {
+            (Some((first, id)), later) if later.is_none_or(|(due, _)| first <= due) => {
+                self.first.pop_front();
+                id
+            }
+            (_, Some((due, id))) => {
+                self.later.remove(&(due, id));
+                id
+            }
+            _ => return None,
+        };
+        let pause = self.retransmit_after;
+        let (deadline, attempts) = {
+            let pending = self.get_mut(id)?;
+            (pending.deadline, pending.attempts)
+        };
+        if deadline > now {
+            let next = now + pause * (1 << attempts.min(4));
+            self.later.insert((next.min(deadline), id));
+        }
+        Some(id)
+    }
+
+    /// Ids without outcome, lowest first.
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.ring
+            .iter()
+            .enumerate()
+            .filter(|(_, pending)| pending.is_some())
+            .map(|(at, _)| self.floor + at as u64)
+            .collect()
+    }
+}
+
+/// The outcome of a message whose deadline has come.
+pub(crate) const fn at_deadline(attempts: u32, delivered: bool) -> Outcome {
+    match (attempts, delivered) {
+        (0, _) => Outcome::Expired,
+        (_, true) => Outcome::Delivered,
+        (_, false) => Outcome::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const MS: fn(u64) -> MonoTime = |ms| MonoTime::from_micros(ms * 1000);
+
+    fn message(to: &str) -> Message {
+        Message::new("from", to, Bytes::new()).unwrap()
+    }
+
+    #[test]
+    fn floor_follows_the_oldest_and_after_the_newest_to_the_same_client() {
+        let mut sends = Sends::new(0, 10, Duration::from_millis(100));
+        let a = sends.add(MS(0), 'a', message("x"), MS(1000));
+        let b = sends.add(MS(0), 'b', message("y"), MS(1000));
+        let c = sends.add(MS(0), 'c', message("x"), MS(1000));
+        assert_eq!((a, b, c), (1, 2, 3));
+        assert_eq!(sends.copy(MS(0), c).map(|m| (m.floor, m.after)), Some((1, a)));
+        assert_eq!(sends.finish(b).unwrap().token, 'b');
+        assert_eq!(sends.copy(MS(0), c).map(|m| (m.floor, m.after)), Some((1, a)));
+        sends.finish(a);
+        assert_eq!(sends.copy(MS(0), c).map(|m| (m.floor, m.after)), Some((3, 0)));
+        assert_eq!(sends.newest_to("x"), c);
+        assert_eq!(sends.newest_to("y"), 0);
+        sends.finish(c);
+        assert_eq!(sends.newest_to("x"), 0);
+        assert!(sends.is_empty());
+        assert_eq!(sends.next_timeout(), None);
+    }
+
+    #[test]
+    fn time_outs_back_off_and_end_at_the_deadline() {
+        let mut sends = Sends::new(0, 10, Duration::from_millis(100));
+        let id = sends.add(MS(0), (), message("x"), MS(450));
+        sends.copy(MS(0), id);
+        let mut seen = Vec::new();
+        while let Some(due) = sends.next_timeout() {
+            assert_eq!(sends.due(due), Some(id));
+            seen.push(due.as_micros() / 1000);
+            if sends.get_mut(id).unwrap().deadline <= due {
+                sends.finish(id);
+            } else {
+                sends.copy(due, id);
+            }
+        }
+        assert_eq!(seen, [100, 300, 450]);
+    }
+}

@@ -1,0 +1,223 @@
+//! Broadcast: one frame a node, fanned out there to its servers, and by them to their clients.
+
+use std::collections::BTreeMap;
+
+use waypost_types::{Identity, MonoTime};
+use waypost_wire::{Broadcast, Frame};
+
+use super::{LinkId, LinkKind, OwnerKey, Router};
+
+#[derive(Debug, Default)]
+pub(crate) struct Broadcasts {
+    /// Those of attached peers, which wait for a fresh view of the leases.
+    waiting: Vec<(u64, Collect, Broadcast)>,
+    collecting: BTreeMap<u64, Collect>,
+    /// Which collection an answer belongs to, by the token of our question.
+    asked: BTreeMap<u64, (u64, LinkId, Vec<Identity>)>,
+}
+
+/// Answers on their way back to whoever asked.
+#[derive(Debug)]
+struct Collect {
+    link: LinkId,
+    token: u64,
+    origin: OwnerKey,
+    deadline: MonoTime,
+    open: usize,
+    reached: Vec<(Identity, u64)>,
+    unreached: Vec<Identity>,
+}
+
+/// How long before the asker's deadline the answer goes back, with those who have not answered as unreached.
+const MARGIN: core::time::Duration = core::time::Duration::from_millis(100);
+
+impl Router {
+    pub(super) fn on_broadcast(&mut self, now: MonoTime, id: LinkId, broadcast: Broadcast) {
+        let Some(link) = self.links.get(&id) else { return };
+        let from_peer = link.kind == LinkKind::Peer;
+        let origin = if from_peer {
+            link.owner
+        } else {
+            link.names.heard(broadcast.origin)
+        };
+        let Some(origin) = origin else { return };
+        let ttl = match broadcast.ttl_ms {
+            0 => self.settings.send_deadline,
+            ttl_ms => core::time::Duration::from_millis(ttl_ms.into()),
+        };
+        let collect = Collect {
+            link: id,
+            token: broadcast.token,
+            origin,
+            deadline: now + ttl.saturating_sub(MARGIN),
+            open: 0,
+            reached: Vec::new(),
+            unreached: Vec::new(),
+        };
+        if from_peer {
+            let round = self.refresh_peers();
+            self.broadcasts.waiting.push((round, collect, broadcast));
+        } else {
+            self.fan_out(now, collect, &broadcast, false);
+        }
+    }
+
+    /// The leases have been read (or could not be, and the last view must do): broadcasts that waited for it go out.
+    pub(super) fn view_is_fresh(&mut self, now: MonoTime, round: u64) {
+        let waiting = core::mem::take(&mut self.broadcasts.waiting);
+        let (ready, rest) = waiting.into_iter().partition(|(asked, _, _)| *asked <= round);
+        self.broadcasts.waiting = rest;
+        let ready: Vec<_> = ready;
+        for (_, collect, broadcast) in ready {
+            self.fan_out(now, collect, &broadcast, true);
+        }
+    }
+
+    fn fan_out(&mut self, now: MonoTime, mut collect: Collect, broadcast: &Broadcast, to_nodes: bool) {
+        let id = self.token();
+        let mut targets: Vec<(LinkId, Vec<Identity>)> = self
+            .owners
+            .iter()
+            .filter_map(|entry| Some((entry.attached?, vec![entry.owner.identity.clone()])))
+            .collect();
+        if to_nodes {
+            let mut nodes: BTreeMap<_, Vec<Identity>> = BTreeMap::new();
+            for (identity, lease) in &self.leases.view {
+                if lease.location != self.location {
+                    nodes
+                        .entry(lease.location.clone())
+                        .or_default()
+                        .push(identity.clone());
+                }
+            }
+            for (location, mut identities) in nodes {
+                identities.sort();
+                match self.link_to(now, &location) {
+                    Some(link) => targets.push((link, identities)),
+                    None => collect.unreached.extend(identities),
+                }
+            }
+        }
+        let ttl_ms = u32::try_from(collect.deadline.since(now).as_millis()).unwrap_or(u32::MAX);
+        for (link, identities) in targets {
+            let Some(origin) = self.alias(link, collect.origin) else {
+                collect.unreached.extend(identities);
+                continue;
+            };
+            let token = self.token();
+            collect.open += 1;
+            self.broadcasts.asked.insert(token, (id, link, identities));
+            self.push(
+                link,
+                Frame::Broadcast(Broadcast {
+                    token,
+                    origin,
+                    ttl_ms,
+                    ..broadcast.clone()
+                }),
+            );
+        }
+        self.broadcasts.collecting.insert(id, collect);
+        self.finish_broadcast(id, false);
+        self.want_tick(now);
+    }
+
+    pub(super) fn on_broadcast_done(
+        &mut self,
+        id: LinkId,
+        token: u64,
+        reached: Vec<(Identity, u64)>,
+        unreached: Vec<Identity>,
+    ) {
+        if self
+            .broadcasts
+            .asked
+            .get(&token)
+            .is_none_or(|(_, link, _)| *link != id)
+        {
+            return;
+        }
+        let Some((collection, _, expected)) = self.broadcasts.asked.remove(&token) else {
+            return;
+        };
+        if let Some(collect) = self.broadcasts.collecting.get_mut(&collection) {
+            collect.open -= 1;
+            let missing = expected.into_iter().filter(|identity| {
+                !reached.iter().any(|(name, _)| name == identity) && !unreached.contains(identity)
+            });
+            collect.unreached.extend(missing);
+            collect.unreached.extend(unreached);
+            collect.reached.extend(reached);
+        }
+        self.finish_broadcast(collection, false);
+    }
+
+    /// A link is gone: the servers behind it were not reached.
+    pub(super) fn broadcast_link_gone(&mut self, id: LinkId) {
+        let lost: Vec<u64> = self
+            .broadcasts
+            .asked
+            .iter()
+            .filter(|(_, (_, link, _))| *link == id)
+            .map(|(token, _)| *token)
+            .collect();
+        for token in lost {
+            self.on_broadcast_done(id, token, Vec::new(), Vec::new());
+        }
+    }
+
+    fn finish_broadcast(&mut self, id: u64, now_or_never: bool) {
+        let over = self
+            .broadcasts
+            .collecting
+            .get(&id)
+            .is_some_and(|collect| collect.open == 0 || now_or_never);
+        if !over {
+            return;
+        }
+        let Some(mut collect) = self.broadcasts.collecting.remove(&id) else {
+            return;
+        };
+        if collect.open > 0 {
+            self.broadcasts.asked.retain(|_, (collection, _, expected)| {
+                if *collection == id {
+                    collect.unreached.append(expected);
+                }
+                *collection != id
+            });
+        }
+        collect.unreached.sort();
+        collect.unreached.dedup();
+        let Collect {
+            link,
+            token,
+            reached,
+            unreached,
+            ..
+        } = collect;
+        self.push(
+            link,
+            Frame::BroadcastDone {
+                token,
+                reached,
+                unreached,
+            },
+        );
+    }
+
+    pub(super) fn expire_broadcasts(&mut self, now: MonoTime) {
+        let over: Vec<u64> = self
+            .broadcasts
+            .collecting
+            .iter()
+            .filter(|(_, collect)| collect.deadline <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            self.finish_broadcast(id, true);
+        }
+        if !self.broadcasts.collecting.is_empty() {
+            self.want_tick(now);
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! Claims, releases, restores and look-ups: gathered into batches for the datastore, a few of each under way at once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use waypost_session::{BATCH_MAX, Claimed, Restored};
+use waypost_types::{Address, Identity, MonoTime, Owner, Seq, Session};
+use waypost_wire::{Displaced, Frame, StoreUnavailable};
+
+use super::{Command, LinkId, OwnerKey, Route, Router, StoreFailure, StoreOp, StoreReply};
+
+/// How many batches of one kind are under way at once. What comes meanwhile makes the next batch.
+const BATCHES_IN_FLIGHT: usize = 2;
+/// Bound of what is kept to be done once the datastore answers again, in entries.
+const LATER_MAX: usize = 1 << 20;
+
+/// What an operation under way was asked for.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Register {
+        link: LinkId,
+        identity: Identity,
+        at: MonoTime,
+    },
+    Resume {
+        link: LinkId,
+        owner: Owner,
+        at: MonoTime,
+    },
+    Renew {
+        owners: Vec<OwnerKey>,
+        at: MonoTime,
+    },
+    Drain,
+    Deregister {
+        link: LinkId,
+        token: u64,
+    },
+    Peers {
+        round: u64,
+    },
+    Claim {
+        owner: OwnerKey,
+        addresses: Vec<Address>,
+    },
+    Release {
+        owner: OwnerKey,
+        sessions: Vec<(Address, Seq)>,
+    },
+    Restore {
+        owner: OwnerKey,
+        sessions: Vec<(Address, Seq)>,
+    },
+    Lookup(Vec<Address>),
+    Locate(Vec<(LinkId, u64, Address)>),
+    /// Claims that failed and may have been applied all the same.
+    Audit(Vec<(OwnerKey, Address)>),
+    Reclaim,
+}
+
+/// What waits for the datastore.
+#[derive(Debug)]
+pub(crate) struct StoreQueues {
+    claims: VecDeque<(OwnerKey, Address)>,
+    releases: VecDeque<(OwnerKey, Address, Seq)>,
+    pub(super) restores: VecDeque<(OwnerKey, Address, Seq)>,
+    restore_at: MonoTime,
+    pub(super) lookups: VecDeque<Address>,
+    pub(super) locates: VecDeque<(LinkId, u64, Address)>,
+    /// Addresses with messages in their hold-back queues.
+    pub(super) holding: BTreeSet<Address>,
+    pub(super) held_bytes: usize,
+    in_flight: BTreeMap<u64, Asked>,
+    /// Releases and restores that failed, and claims that did: seen to once the datastore answers again.
+    releases_later: VecDeque<(OwnerKey, Address, Seq)>,
+    restores_later: VecDeque<(OwnerKey, Address, Seq)>,
+    audits_later: VecDeque<(OwnerKey, Address)>,
+}
+
+impl StoreQueues {
+    pub(super) const fn new() -> Self {
+        Self {
+            claims: VecDeque::new(),
+            releases: VecDeque::new(),
+            restores: VecDeque::new(),
+            restore_at: MonoTime::ZERO,
+            lookups: VecDeque::new(),
+            locates: VecDeque::new(),
+            holding: BTreeSet::new(),
+            held_bytes: 0,
+            in_flight: BTreeMap::new(),
+            releases_later: VecDeque::new(),
+            restores_later: VecDeque::new(),
+            audits_later: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn in_flight_len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    fn has_room(&self, same_kind: impl Fn(&Asked) -> bool) -> bool {
+        self.in_flight.values().filter(|asked| same_kind(asked)).count() < BATCHES_IN_FLIGHT
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<MonoTime> {
+        (!self.restores.is_empty() && self.has_room(|asked| matches!(asked, Asked::Restore { .. })))
+            .then_some(self.restore_at)
+    }
+
+    /// The next batch of one owner's entries, with distinct addresses.
+    fn batch<E>(
+        queue: &mut VecDeque<E>,
+        key: impl Fn(&E) -> (OwnerKey, &Address),
+    ) -> Option<(OwnerKey, Vec<E>)> {
+        let owner = key(queue.front()?).0;
+        let mut seen = BTreeSet::new();
+        let count = queue
+            .iter()
+            .take(BATCH_MAX)
+            .take_while(|entry| {
+                let (of, address) = key(entry);
+                of == owner && seen.insert(address)
+            })
+            .count();
+        Some((owner, queue.drain(..count).collect()))
+    }
+}
+
+impl Router {
+    pub(super) fn ask(&mut self, op: StoreOp, asked: Asked) {
+        let token = self.token();
+        self.queues.in_flight.insert(token, asked);
+        self.commands.push_back(Command::Store { token, op });
+    }
+
+    /// Turns what waits into batches.
+    pub(super) fn flush_store(&mut self, now: MonoTime) {
+        while self.queues.has_room(|asked| matches!(asked, Asked::Claim { .. })) {
+            let Some((key, batch)) = StoreQueues::batch(&mut self.queues.claims, |(o, a)| (*o, a)) else {
+                break;
+            };
+            let addresses: Vec<Address> = batch.into_iter().map(|(_, address)| address).collect();
+            let owner = self.entry(key).owner.clone();
+            self.ask(
+                StoreOp::Claim(owner, addresses.clone()),
+                Asked::Claim {
+                    owner: key,
+                    addresses,
+                },
+            );
+        }
+        while self
+            .queues
+            .has_room(|asked| matches!(asked, Asked::Release { .. }))
+        {
+            let Some((key, batch)) = StoreQueues::batch(&mut self.queues.releases, |(o, a, _)| (*o, a))
+            else {
+                break;
+            };
+            let sessions: Vec<_> = batch
+                .into_iter()
+                .map(|(_, address, seq)| (address, seq))
+                .collect();
+            let owner = self.entry(key).owner.clone();
+            self.ask(
+                StoreOp::Release(owner, sessions.clone()),
+                Asked::Release { owner: key, sessions },
+            );
+        }
+        while self.queues.restore_at <= now
+            && self
+                .queues
+                .has_room(|asked| matches!(asked, Asked::Restore { .. }))
+        {
+            let Some((key, batch)) = StoreQueues::batch(&mut self.queues.restores, |(o, a, _)| (*o, a))
+            else {
+                break;
+            };
+            let pause = core::time::Duration::from_secs(1) * u32::try_from(batch.len()).unwrap_or(1)
+                / self.settings.announce_per_second.max(1);
+            self.queues.restore_at = now + pause;
+            let sessions: Vec<_> = batch
+                .into_iter()
+                .map(|(_, address, seq)| (address, seq))
+                .collect();
+            let owner = self.entry(key).owner.clone();
+            self.ask(
+                StoreOp::Restore(owner, sessions.clone()),
+                Asked::Restore { owner: key, sessions },
+            );
+        }
+        while !self.queues.lookups.is_empty()
+            && self.queues.has_room(|asked| matches!(asked, Asked::Lookup(_)))
+        {
+            let count = self.queues.lookups.len().min(BATCH_MAX);
+            let addresses: Vec<Address> = self.queues.lookups.drain(..count).collect();
+            self.counters.lookups += 1;
+            self.counters.addresses_looked_up += addresses.len() as u64;
+            self.ask(StoreOp::Lookup(addresses.clone()), Asked::Lookup(addresses));
+        }
+        while !self.queues.locates.is_empty()
+            && self.queues.has_room(|asked| matches!(asked, Asked::Locate(_)))
+        {
+            let mut seen = BTreeSet::new();
+            let count = self
+                .queues
+                .locates
+                .iter()
+                .take(BATCH_MAX)
+                .take_while(|(_, _, address)| seen.insert(address))
+                .count();
+            let questions: Vec<_> = self.queues.locates.drain(..count).collect();
+            let addresses = questions.iter().map(|(_, _, address)| address.clone()).collect();
+            self.ask(StoreOp::Lookup(addresses), Asked::Locate(questions));
+        }
+    }
+
+    /// The datastore has answered an operation, or failed.
+    pub fn store_done(&mut self, now: MonoTime, token: u64, reply: Result<StoreReply, StoreFailure>) {
+        let Some(asked) = self.queues.in_flight.remove(&token) else {
+            return;
+        };
+        match (asked, reply) {
+            (Asked::Claim { owner, addresses }, Ok(StoreReply::Claimed(claimed)))
+                if claimed.len() == addresses.len() =>
+            {
+                self.claimed(now, owner, addresses, claimed);
+            }
+            (Asked::Claim { owner, addresses }, _) => self.claim_failed(now, owner, addresses),
+            (Asked::Release { owner, sessions }, reply) => self.released(now, owner, sessions, reply.is_ok()),
+            (Asked::Restore { owner, sessions }, Ok(StoreReply::Restored(restored)))
+                if restored.len() == sessions.len() =>
+            {
+                self.restored(owner, sessions, restored);
+            }
+            (Asked::Restore { owner, sessions }, _) => {
+                let later = sessions.into_iter().map(|(address, seq)| (owner, address, seq));
+                self.queues.restores_later.extend(later);
+                self.queues.restores_later.truncate(LATER_MAX);
+            }
+            (Asked::Lookup(addresses), Ok(StoreReply::Found(found))) if found.len() == addresses.len() => {
+                for (address, session) in addresses.into_iter().zip(found) {
+                    self.looked_up(now, &address, Ok(session));
+                }
+            }
+            (Asked::Lookup(addresses), _) => {
+                for address in addresses {
+                    self.looked_up(now, &address, Err(()));
+                }
+            }
+            (Asked::Locate(questions), Ok(StoreReply::Found(found))) if found.len() == questions.len() => {
+                for ((link, token, _), session) in questions.into_iter().zip(found) {
+                    let result = Ok(session.map(|session| session.owner.identity));
+                    self.push(link, Frame::Located { token, result });
+                }
+            }
+            (Asked::Locate(questions), _) => {
+                for (link, token, _) in questions {
+                    self.push(
+                        link,
+                        Frame::Located {
+                            token,
+                            result: Err(StoreUnavailable),
+                        },
+                    );
+                }
+            }
+            (Asked::Audit(questions), Ok(StoreReply::Found(found))) if found.len() == questions.len() => {
+                for ((owner, address), session) in questions.into_iter().zip(found) {
+                    self.audited(owner, address, session);
+                }
+            }
+            (Asked::Audit(questions), _) => self.queues.audits_later.extend(questions),
+            (Asked::Deregister { link, token }, _) => self.push(link, Frame::Echo { token }),
+            (asked, reply) => self.lease_done(now, asked, reply),
+        }
+    }
+
+    // ---- claims
+
+    pub(super) fn on_claim(&mut self, now: MonoTime, owner: OwnerKey, addresses: Vec<Address>) {
+        let _ = now;
+        for address in addresses {
+            self.unsettle(&address).0.claims += 1;
+            self.queues.claims.push_back((owner, address));
+        }
+    }
+
+    fn claimed(&mut self, now: MonoTime, key: OwnerKey, addresses: Vec<Address>, claimed: Vec<Claimed>) {
+        let owner = self.entry(key).owner.clone();
+        let mut finished = Vec::with_capacity(addresses.len());
+        for (address, Claimed { seq, displaced }) in addresses.into_iter().zip(claimed) {
+            match displaced {
+                Some(session) if session.owner != owner => self.take_over(now, key, address, seq, &session),
+                _ => finished.push((address, seq)),
+            }
+        }
+        self.finish_claims(now, key, finished);
+    }
+
+    /// Tells the peer that it holds the clients, and then lets their messages go to it.
+    pub(super) fn finish_claims(&mut self, now: MonoTime, key: OwnerKey, finished: Vec<(Address, Seq)>) {
+        if finished.is_empty() {
+            return;
+        }
+        if let Some(link) = self.entry(key).attached {
+            let entries = finished
+                .iter()
+                .map(|(address, seq)| (address.clone(), Some(*seq)))
+                .collect();
+            self.push(link, Frame::Claimed(entries));
+        }
+        for (address, seq) in finished {
+            let (waiting, _) = self.unsettle(&address);
+            waiting.claims = waiting.claims.saturating_sub(1);
+            waiting.learn(key, seq);
+            self.settle(now, &address);
+        }
+    }
+
+    fn claim_failed(&mut self, now: MonoTime, key: OwnerKey, addresses: Vec<Address>) {
+        if let Some(link) = self.entry(key).attached {
+            self.push(
+                link,
+                Frame::Claimed(addresses.iter().map(|address| (address.clone(), None)).collect()),
+            );
+        }
+        for address in addresses {
+            let (waiting, _) = self.unsettle(&address);
+            waiting.claims = waiting.claims.saturating_sub(1);
+            if self.queues.audits_later.len() < LATER_MAX {
+                self.queues.audits_later.push_back((key, address.clone()));
+            }
+            self.settle(now, &address);
+        }
+    }
+
+    /// A claim that failed turns out to stand: nobody is connected by it, so it is given back.
+    fn audited(&mut self, key: OwnerKey, address: Address, session: Option<Session>) {
+        let Some(session) = session.filter(|session| session.owner == self.entry(key).owner) else {
+            return;
+        };
+        let in_use = match self.routes.get(&address) {
+            Some(Route::At { owner, seq }) => *owner == key && *seq >= session.seq,
+            Some(Route::Waiting(waiting)) => waiting.claims > 0 || waiting.releases > 0,
+            None => false,
+        };
+        if !in_use {
+            self.unsettle(&address).0.releases += 1;
+            self.queues.releases.push_back((key, address, session.seq));
+        }
+    }
+
+    // ---- releases
+
+    pub(super) fn on_release(&mut self, now: MonoTime, owner: OwnerKey, sessions: Vec<(Address, Seq)>) {
+        let _ = now;
+        for (address, seq) in sessions {
+            let (waiting, _) = self.unsettle(&address);
+            waiting.releases += 1;
+            if waiting
+                .known
+                .is_some_and(|(known, known_seq)| known == owner && known_seq <= seq)
+            {
+                waiting.known = None;
+            }
+            self.queues.releases.push_back((owner, address, seq));
+        }
+    }
+
+    fn released(&mut self, now: MonoTime, key: OwnerKey, sessions: Vec<(Address, Seq)>, done: bool) {
+        if let Some(link) = self.entry(key).attached {
+            // The client is gone from the peer in any case; the record follows once the datastore answers again.
+            self.push(link, Frame::Released(sessions.clone()));
+        }
+        for (address, seq) in sessions {
+            let (waiting, _) = self.unsettle(&address);
+            waiting.releases = waiting.releases.saturating_sub(1);
+            self.settle(now, &address);
+            if !done && self.queues.releases_later.len() < LATER_MAX {
+                self.queues.releases_later.push_back((key, address, seq));
+            }
+        }
+    }
+
+    // ---- announcements and restores
+
+    pub(super) fn on_announce(&mut self, now: MonoTime, owner: OwnerKey, sessions: Vec<(Address, Seq)>) {
+        for (address, seq) in sessions {
+            let (waiting, _) = self.unsettle(&address);
+            if waiting.known.is_none_or(|(_, known)| known <= seq) {
+                waiting.known = Some((owner, seq));
+            }
+            self.settle(now, &address);
+            self.queues.restores.push_back((owner, address, seq));
+        }
+    }
+
+    fn restored(&mut self, key: OwnerKey, sessions: Vec<(Address, Seq)>, restored: Vec<Restored>) {
+        let link = self.entry(key).attached;
+        let owner = self.entry(key).owner.clone();
+        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+        for ((address, seq), restored) in sessions.into_iter().zip(restored) {
+            let Restored::Lost(session) = restored else {
+                continue;
+            };
+            if let Some(Route::At {
+                owner: at,
+                seq: known,
+            }) = self.routes.get(&address)
+                && *at == key
+                && *known <= seq
+            {
+                self.forget_route(address.as_str(), key);
+            }
+            if session.owner == owner {
+                continue;
+            }
+            if let Some(link) = link {
+                let by = session.owner.identity;
+                let token = self.token();
+                let displaced = Displaced {
+                    token,
+                    owner: owner.clone(),
+                    address,
+                    seq: session.seq,
+                    by,
+                };
+                self.push(link, Frame::Displaced(displaced));
+            }
+        }
+        if let Some(link) = link {
+            self.push(link, Frame::Announced { count });
+        }
+    }
+
+    /// Puts everything that attached peers hold back into a datastore that may have lost it.
+    pub(super) fn restore_all(&mut self) {
+        let held: Vec<(OwnerKey, Address, Seq)> = self
+            .routes
+            .iter()
+            .filter_map(|(address, route)| match route {
+                Route::At { owner, seq } if self.entry(*owner).attached.is_some() => {
+                    Some((*owner, address.clone(), *seq))
+                }
+                _ => None,
+            })
+            .collect();
+        self.queues.restores.extend(held);
+    }
+
+    /// The datastore answers again: what failed meanwhile is done now.
+    pub(super) fn catch_up(&mut self) {
+        let attached = |router: &Self, key: OwnerKey| router.entry(key).lease_until.is_some();
+        for (key, address, seq) in core::mem::take(&mut self.queues.releases_later) {
+            if attached(self, key) {
+                self.unsettle(&address).0.releases += 1;
+                self.queues.releases.push_back((key, address, seq));
+            }
+        }
+        for (key, address, seq) in core::mem::take(&mut self.queues.restores_later) {
+            if attached(self, key) {
+                self.queues.restores.push_back((key, address, seq));
+            }
+        }
+        let mut audits: Vec<_> = core::mem::take(&mut self.queues.audits_later).into();
+        audits.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
+        audits.dedup_by(|a, b| a.1 == b.1);
+        for batch in audits.chunks(BATCH_MAX) {
+            let addresses = batch.iter().map(|(_, address)| address.clone()).collect();
+            self.ask(StoreOp::Lookup(addresses), Asked::Audit(batch.to_vec()));
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! Leases: renewed for the attached servers, read for all others.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use waypost_session::{BATCH_MAX, Reclaimed, Renewal, Renewed};
+use waypost_types::{Address, Identity, Incarnation, Lease, LeaseState, MonoTime, Outcome, Owner};
+use waypost_wire::{Attached, Frame};
+
+use super::claims::Asked;
+use super::{LinkId, OwnerKey, Router, StoreFailure, StoreOp, StoreReply};
+use crate::map::{Map, map};
+use crate::settings::Settings;
+
+/// How many records of dead servers one step removes.
+const RECLAIM_BUDGET: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Leases {
+    /// All live leases, as read last.
+    pub(super) view: Map<Identity, Lease>,
+    next_heartbeat: MonoTime,
+    renewing: usize,
+    /// The last renewal failed, so that nothing is known.
+    store_lost: bool,
+    generation: Option<u64>,
+    /// Readings of the leases, numbered: the one asked for last, whether it is under way, and whether another is wanted.
+    round: u64,
+    reading: bool,
+    again: bool,
+    /// Addresses whose owners were not in the view, by the reading that will tell.
+    pub(super) unknown_owners: VecDeque<(u64, Address)>,
+    /// Addresses that are looked up again after such a reading.
+    pub(super) checked: BTreeSet<Address>,
+    reclaim_in: u32,
+}
+
+impl Leases {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            view: map(settings.seed),
+            next_heartbeat: MonoTime::ZERO,
+            renewing: 0,
+            store_lost: false,
+            generation: None,
+            round: 0,
+            reading: false,
+            again: false,
+            unknown_owners: VecDeque::new(),
+            checked: BTreeSet::new(),
+            reclaim_in: 1,
+        }
+    }
+
+    pub(super) const fn next_timeout(&self) -> Option<MonoTime> {
+        Some(self.next_heartbeat)
+    }
+}
+
+impl Router {
+    /// Renews and reads the leases when their time has come.
+    pub(super) fn heartbeat(&mut self, now: MonoTime) {
+        if self.leases.next_heartbeat > now {
+            return;
+        }
+        self.leases.next_heartbeat = now + self.settings.heartbeat;
+        self.ping_nodes(now);
+        if self.leases.renewing == 0 && !self.renew(now) {
+            self.refresh_peers();
+        }
+    }
+
+    /// Renews the leases of all attached servers; false when there are none.
+    fn renew(&mut self, now: MonoTime) -> bool {
+        let keys: Vec<OwnerKey> = (0u32..)
+            .zip(&self.owners)
+            .filter(|(_, entry)| entry.attached.is_some() && entry.lease_until.is_some())
+            .map(|(key, _)| OwnerKey(key))
+            .collect();
+        for keys in keys.chunks(BATCH_MAX) {
+            let owners = keys.iter().map(|key| self.entry(*key).owner.clone()).collect();
+            self.leases.renewing += 1;
+            let location = self.location.clone();
+            self.ask(
+                StoreOp::Renew { owners, location },
+                Asked::Renew {
+                    owners: keys.to_vec(),
+                    at: now,
+                },
+            );
+        }
+        !keys.is_empty()
+    }
+
+    /// Has the leases read anew; the number of the reading whose answer will be new enough.
+    pub(super) fn refresh_peers(&mut self) -> u64 {
+        if self.leases.reading {
+            self.leases.again = true;
+            return self.leases.round + 1;
+        }
+        self.leases.round += 1;
+        self.leases.reading = true;
+        let round = self.leases.round;
+        self.ask(StoreOp::Peers, Asked::Peers { round });
+        round
+    }
+
+    pub(super) fn on_attach(
+        &mut self,
+        now: MonoTime,
+        id: LinkId,
+        identity: Identity,
+        resume: Option<Incarnation>,
+    ) {
+        if !self.begin_attach(id) {
+            return;
+        }
+        let location = self.location.clone();
+        match resume {
+            None => {
+                let term = self.settings.lease_term;
+                let op = StoreOp::Register {
+                    identity: identity.clone(),
+                    location,
+                    term,
+                };
+                self.ask(
+                    op,
+                    Asked::Register {
+                        link: id,
+                        identity,
+                        at: now,
+                    },
+                );
+            }
+            Some(incarnation) => {
+                let owner = Owner::new(identity, incarnation);
+                let op = StoreOp::Renew {
+                    owners: vec![owner.clone()],
+                    location,
+                };
+                self.ask(
+                    op,
+                    Asked::Resume {
+                        link: id,
+                        owner,
+                        at: now,
+                    },
+                );
+            }
+        }
+    }
+
+    /// An operation on leases has ended.
+    pub(super) fn lease_done(
+        &mut self,
+        now: MonoTime,
+        asked: Asked,
+        reply: Result<StoreReply, StoreFailure>,
+    ) {
+        match (asked, reply) {
+            (Asked::Register { link, identity, at }, Ok(StoreReply::Registered(incarnation))) => {
+                for older in self.older_attached(identity.as_str(), incarnation) {
+                    self.lease_over(older, true);
+                }
+                self.admit(now, link, Owner::new(identity, incarnation), at);
+            }
+            (Asked::Register { link, .. } | Asked::Resume { link, .. }, Err(StoreFailure)) => {
+                self.refuse_attach(link, Attached::StoreUnavailable);
+            }
+            (Asked::Resume { link, owner, at }, Ok(StoreReply::Renewed(renewed))) => {
+                match renewed.renewals.first() {
+                    Some(Renewal::Renewed) => self.admit(now, link, owner, at),
+                    Some(Renewal::Superseded(_)) => self.refuse_attach(link, Attached::Superseded),
+                    Some(Renewal::Gone) | None => self.refuse_attach(link, Attached::Gone),
+                }
+                self.note_generation(renewed.generation);
+            }
+            (Asked::Renew { owners, at }, Ok(StoreReply::Renewed(renewed))) => {
+                self.renewed(now, &owners, at, &renewed)
+            }
+            (Asked::Renew { .. }, _) => {
+                self.leases.renewing -= 1;
+                self.leases.store_lost = true;
+                let soon = now
+                    + self
+                        .settings
+                        .heartbeat
+                        .min(core::time::Duration::from_millis(500));
+                self.leases.next_heartbeat = self.leases.next_heartbeat.min(soon);
+                self.answer_pings(now, true);
+            }
+            (Asked::Peers { round }, Ok(StoreReply::Peers(leases))) => self.peers_read(now, round, leases),
+            (Asked::Peers { round }, _) => self.peers_unread(now, round),
+            (Asked::Reclaim, Ok(StoreReply::Reclaimed(Reclaimed { more: true, .. }))) => {
+                self.ask(StoreOp::Reclaim(RECLAIM_BUDGET), Asked::Reclaim);
+            }
+            _ => {}
+        }
+    }
+
+    fn admit(&mut self, now: MonoTime, link: LinkId, owner: Owner, at: MonoTime) {
+        if !self.links.contains_key(&link) {
+            // The peer has gone meanwhile; its lease lapses by itself unless it comes back.
+            return;
+        }
+        let lease = Lease {
+            owner: owner.clone(),
+            location: self.location.clone(),
+            counter: 0,
+            state: LeaseState::Live,
+            term: self.settings.lease_term,
+        };
+        self.leases.view.insert(owner.identity.clone(), lease);
+        let key = self.intern(&owner);
+        self.entry_mut(key).lease_until = Some(at + self.settings.lease_term);
+        self.welcome(now, link, key);
+    }
+
+    fn renewed(&mut self, now: MonoTime, owners: &[OwnerKey], at: MonoTime, renewed: &Renewed) {
+        self.leases.renewing -= 1;
+        let was_lost = core::mem::take(&mut self.leases.store_lost);
+        for (key, renewal) in owners.iter().zip(&renewed.renewals) {
+            match renewal {
+                Renewal::Renewed => {
+                    let until = at + self.settings.lease_term;
+                    if let Some(lease_until) = &mut self.entry_mut(*key).lease_until {
+                        *lease_until = until.max(*lease_until);
+                    }
+                }
+                Renewal::Superseded(_) => self.lease_over(*key, true),
+                Renewal::Gone if self.entry(*key).lease_until.is_some() => self.lease_over(*key, false),
+                Renewal::Gone => {}
+            }
+        }
+        self.note_generation(renewed.generation);
+        self.answer_pings(now, false);
+        if was_lost {
+            self.catch_up();
+        }
+        self.refresh_peers();
+        self.leases.reclaim_in -= 1;
+        if self.leases.reclaim_in == 0 {
+            self.leases.reclaim_in = 8;
+            self.ask(StoreOp::Reclaim(RECLAIM_BUDGET), Asked::Reclaim);
+        }
+    }
+
+    /// Evidence that the datastore may have lost acknowledged writes: what is held here is put back.
+    fn note_generation(&mut self, generation: u64) {
+        if self
+            .leases
+            .generation
+            .replace(generation)
+            .is_some_and(|before| before != generation)
+        {
+            self.restore_all();
+        }
+    }
+
+    /// A peer asks how its lease stands. One that has lapsed is answered when the datastore has been asked anew.
+    pub(super) fn on_ping(&mut self, now: MonoTime, id: LinkId, token: u64) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        let Some(key) = link.owner else {
+            return self.push(
+                id,
+                Frame::Pong {
+                    token,
+                    lease_ms: 0,
+                    store_unavailable: false,
+                },
+            );
+        };
+        link.pings.truncate(3);
+        link.pings.push((token, now));
+        if self.lease_left(now, key) > 0 {
+            self.answer_pings(now, false);
+        } else if self.leases.renewing == 0 {
+            self.renew(now);
+        }
+    }
+
+    fn lease_left(&self, now: MonoTime, key: OwnerKey) -> u64 {
+        let left = self
+            .entry(key)
+            .lease_until
+            .map_or(0, |until| until.since(now).as_millis());
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
+
+    fn answer_pings(&mut self, now: MonoTime, store_unavailable: bool) {
+        let asking: Vec<(LinkId, Option<OwnerKey>)> = self
+            .links
+            .iter()
+            .filter(|(_, link)| !link.pings.is_empty())
+            .map(|(id, link)| (*id, link.owner))
+            .collect();
+        let mut lapsed = false;
+        for (id, key) in asking {
+            let lease_ms = key.map_or(0, |key| self.lease_left(now, key));
+            if key.is_some() && lease_ms == 0 && !store_unavailable {
+                lapsed = true;
+                continue;
+            }
+            let pings = self
+                .links
+                .get_mut(&id)
+                .map(|link| core::mem::take(&mut link.pings))
+                .unwrap_or_default();
+            for (token, _) in pings {
+                self.push(
+                    id,
+                    Frame::Pong {
+                        token,
+                        lease_ms,
+                        store_unavailable: lease_ms == 0 && store_unavailable,
+                    },
+                );
+            }
+        }
+        // A renewal that was sent before the process slept says nothing about now.
+        if lapsed && self.leases.renewing == 0 {
+            self.renew(now);
+        }
+    }
+
+    fn peers_read(&mut self, now: MonoTime, round: u64, leases: Vec<Lease>) {
+        self.leases.view.clear();
+        for lease in leases {
+            self.leases.view.insert(lease.owner.identity.clone(), lease);
+        }
+        for entry in &mut self.owners {
+            if entry.attached.is_some() {
+                continue;
+            }
+            entry.location = self
+                .leases
+                .view
+                .get(&entry.owner.identity)
+                .filter(|lease| lease.owner.incarnation == entry.owner.incarnation)
+                .map(|lease| lease.location.clone());
+        }
+        self.reading_ended();
+        while self
+            .leases
+            .unknown_owners
+            .front()
+            .is_some_and(|(asked, _)| *asked <= round)
+        {
+            let Some((_, address)) = self.leases.unknown_owners.pop_front() else {
+                break;
+            };
+            self.leases.checked.insert(address.clone());
+            self.look_up_again(&address);
+        }
+        self.release_stranded(now, round, true);
+        self.view_is_fresh(now, round);
+    }
+
+    fn peers_unread(&mut self, now: MonoTime, round: u64) {
+        self.reading_ended();
+        while self
+            .leases
+            .unknown_owners
+            .front()
+            .is_some_and(|(asked, _)| *asked <= round)
+        {
+            let Some((_, address)) = self.leases.unknown_owners.pop_front() else {
+                break;
+            };
+            if let Some(super::Route::Waiting(waiting)) = self.routes.get_mut(&address) {
+                waiting.again = false;
+            }
+            self.nobody(now, &address, Outcome::StoreUnavailable);
+        }
+        self.release_stranded(now, round, false);
+        self.view_is_fresh(now, round);
+    }
+
+    fn reading_ended(&mut self) {
+        self.leases.reading = false;
+        if core::mem::take(&mut self.leases.again) {
+            self.refresh_peers();
+        }
+    }
+}

@@ -1,0 +1,541 @@
+//! Links: attached peers, other nodes, and those that are being dialled.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use waypost_types::{Incarnation, Location, MonoTime, Outcome};
+use waypost_wire::{Attached, CloseCode, Frame, Hello, Role};
+
+use super::messages::Parcel;
+use super::{Command, OwnerKey, RelayGoal, Router, StoreOp};
+use crate::names::Names;
+use crate::outbox::{Outbox, Room};
+
+/// Numbers a link of one router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+impl LinkId {
+    /// The link of a mesh server's own endpoint.
+    pub const LOCAL: Self = Self(0);
+}
+
+/// What is at the other end of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A server that is attached here or asks to be.
+    Peer,
+    /// Another node.
+    Node,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Dialling,
+    Open,
+    /// A close has been ordered; what still comes is ignored.
+    Closing,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) kind: LinkKind,
+    state: State,
+    pub(crate) owner: Option<OwnerKey>,
+    location: Option<Location>,
+    pub(crate) names: Names<OwnerKey>,
+    pub(crate) out: Outbox,
+    pub(crate) heard_at: MonoTime,
+    pub(crate) pings: Vec<(u64, MonoTime)>,
+    pub(crate) attaching: bool,
+}
+
+impl Link {
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == State::Open || self.state == State::Closing
+    }
+}
+
+/// A location that could not be dialled.
+#[derive(Debug)]
+pub(crate) struct Down {
+    until: MonoTime,
+    pause: Duration,
+}
+
+impl Router {
+    /// A number for a link that the driver has accepted.
+    pub const fn new_link_id(&mut self) -> LinkId {
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        id
+    }
+
+    fn add_link(
+        &mut self,
+        now: MonoTime,
+        id: LinkId,
+        kind: LinkKind,
+        state: State,
+        location: Option<Location>,
+    ) {
+        let link = Link {
+            kind,
+            state,
+            owner: None,
+            location,
+            names: Names::new(self.settings.seed),
+            out: Outbox::new(self.settings.queue_bytes_max, self.settings.stall),
+            heard_at: now,
+            pings: Vec::new(),
+            attaching: false,
+        };
+        self.links.insert(id, link);
+    }
+
+    /// A link that the other side opened is ready for frames.
+    pub fn link_accepted(&mut self, now: MonoTime, id: LinkId, hello: &Hello) {
+        let kind = match hello.role {
+            Role::Peer => LinkKind::Peer,
+            Role::Node => LinkKind::Node,
+        };
+        let location = hello.location.clone().filter(|_| kind == LinkKind::Node);
+        self.add_link(now, id, kind.clone(), State::Open, location.clone());
+        if kind == LinkKind::Peer && !self.takes_peers && id != LinkId::LOCAL {
+            return self.close(
+                id,
+                CloseCode::NotABroker,
+                "this node takes no peers: attach to a broker",
+            );
+        }
+        if let Some(location) = location
+            && location != self.location
+        {
+            // The same link serves both ways, unless this side has one of its own already.
+            self.down.remove(&location);
+            self.places.entry(location).or_insert(id);
+        }
+    }
+
+    /// The link of a mesh server's own endpoint.
+    pub(crate) fn open_local(&mut self, now: MonoTime) {
+        self.add_link(now, LinkId::LOCAL, LinkKind::Peer, State::Open, None);
+    }
+
+    /// A link that was to be dialled is ready for frames.
+    pub fn link_dialled(&mut self, now: MonoTime, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        link.state = State::Open;
+        link.heard_at = now;
+        if let Some(location) = &link.location {
+            self.down.remove(location);
+        }
+        if !link.out.is_empty() {
+            self.woken.push(id);
+        }
+    }
+
+    /// A link that was to be dialled could not be opened.
+    pub fn dial_failed(&mut self, now: MonoTime, id: LinkId) {
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        if let Some(location) = &link.location {
+            let pause = self
+                .down
+                .get(location)
+                .map_or(Duration::from_millis(100), |down| down.pause * 2);
+            let pause = pause.min(Duration::from_secs(1));
+            self.down.insert(
+                location.clone(),
+                Down {
+                    until: now + pause,
+                    pause,
+                },
+            );
+            self.places.remove(location);
+        }
+        self.ended(now, id, link, true);
+    }
+
+    /// A link is gone.
+    pub fn link_closed(&mut self, now: MonoTime, id: LinkId) {
+        let Some(link) = self.links.remove(&id) else {
+            return;
+        };
+        if let Some(location) = &link.location
+            && self.places.get(location) == Some(&id)
+        {
+            self.places.remove(location);
+        }
+        self.ended(now, id, link, false);
+    }
+
+    /// Settles what a link that is gone leaves behind. What its writer was never given can go another way.
+    fn ended(&mut self, now: MonoTime, id: LinkId, link: Link, refused: bool) {
+        for entry in &mut self.owners {
+            if entry.via == Some(id) {
+                entry.via = None;
+            }
+        }
+        if let Some(key) = link.owner
+            && self.entry(key).attached == Some(id)
+        {
+            let entry = self.entry_mut(key);
+            entry.attached = None;
+            entry.detached_at = Some(now);
+            self.want_tick(now);
+        }
+        let owed: Vec<u64> = self
+            .relays
+            .iter()
+            .filter(|(_, relay)| relay.link == id)
+            .map(|(token, _)| *token)
+            .collect();
+        self.broadcast_link_gone(id);
+        let Link {
+            names, out, owner, ..
+        } = link;
+        for frame in out.into_unsent() {
+            if let Frame::Message(message) = frame
+                && let Some(origin) = names.given(message.origin)
+                && let Some(owner) = if message.owner == 0 {
+                    owner
+                } else {
+                    names.given(message.owner)
+                }
+            {
+                let mut parcel = Parcel::new(now, message, origin, &self.settings);
+                parcel.message.hops = parcel.message.hops.saturating_add(u8::from(refused));
+                if refused {
+                    self.strand(now, parcel);
+                } else {
+                    self.forward(now, owner, parcel);
+                }
+            }
+        }
+        for token in owed {
+            self.on_echo(now, id, token);
+        }
+        self.room_freed = true;
+    }
+
+    /// Orders a link closed; what still comes from it is ignored.
+    pub(super) fn close(&mut self, id: LinkId, code: CloseCode, text: &'static str) {
+        if let Some(link) = self.links.get_mut(&id)
+            && link.state != State::Closing
+        {
+            link.state = State::Closing;
+            self.push(
+                id,
+                Frame::Close(waypost_wire::Close {
+                    code,
+                    text: text.to_owned(),
+                }),
+            );
+            self.commands.push_back(Command::Close { link: id, code, text });
+        }
+    }
+
+    /// The link to a location, dialled now if there is none. `None` when it was found down a moment ago.
+    pub(super) fn link_to(&mut self, now: MonoTime, location: &Location) -> Option<LinkId> {
+        if let Some(link) = self.places.get(location) {
+            return Some(*link);
+        }
+        if self.down.get(location).is_some_and(|down| down.until > now) {
+            return None;
+        }
+        let link = self.new_link_id();
+        self.add_link(now, link, LinkKind::Node, State::Dialling, Some(location.clone()));
+        self.places.insert(location.clone(), link);
+        self.commands.push_back(Command::Dial {
+            link,
+            location: location.clone(),
+        });
+        Some(link)
+    }
+
+    /// Whether a message to this address may be taken in now. `Wait` when the queue on its way is full and it is worth
+    /// waiting for room; what does not wait is refused as `Overloaded`.
+    pub fn room(&mut self, now: MonoTime, to: &str) -> Room {
+        let Some(super::Route::At { owner, .. }) = self.routes.get(to) else {
+            return Room::Yes;
+        };
+        let entry = &self.owners[owner.0 as usize];
+        let link = entry
+            .attached
+            .or_else(|| self.places.get(entry.location.as_ref()?).copied());
+        link.and_then(|link| self.links.get_mut(&link))
+            .map_or(Room::Yes, |link| link.out.room(now))
+    }
+
+    /// One frame from a link.
+    pub fn handle_frame(&mut self, now: MonoTime, id: LinkId, frame: Frame) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if link.state != State::Open {
+            return;
+        }
+        link.heard_at = now;
+        let (kind, owner) = (link.kind.clone(), link.owner);
+        match (frame, &kind, owner) {
+            (Frame::Message(message), _, _) => self.on_message(now, id, message),
+            (Frame::Outcomes(outcomes), _, _) => self.on_outcomes(now, id, outcomes),
+            (Frame::Bounce(message), _, _) => self.on_bounce(now, id, message),
+            (
+                Frame::Reply {
+                    origin,
+                    id: reply,
+                    body,
+                },
+                _,
+                _,
+            ) => self.on_reply(id, origin, reply, body),
+            (Frame::Name { alias, owner }, _, _) => self.on_name(id, alias, &owner),
+            (Frame::Echo { token }, _, _) => self.on_echo(now, id, token),
+            (Frame::Broadcast(broadcast), _, _) => self.on_broadcast(now, id, broadcast),
+            (
+                Frame::BroadcastDone {
+                    token,
+                    reached,
+                    unreached,
+                },
+                _,
+                _,
+            ) => {
+                self.on_broadcast_done(id, token, reached, unreached);
+            }
+            (Frame::Close(_), _, _) => self.close(id, CloseCode::GoingAway, "the other side closes"),
+            (Frame::Pong { .. } | Frame::Unknown, _, _) => {}
+            (Frame::Ping { token }, LinkKind::Node, _) => {
+                self.push(
+                    id,
+                    Frame::Pong {
+                        token,
+                        lease_ms: 0,
+                        store_unavailable: false,
+                    },
+                );
+            }
+            (Frame::Barrier { token, owner }, LinkKind::Node, _) => self.on_barrier(id, token, owner),
+            (Frame::Displaced(displaced), LinkKind::Node, _) => self.on_displaced(id, displaced),
+            (Frame::Attach { identity, resume }, LinkKind::Peer, None) => {
+                self.on_attach(now, id, identity, resume)
+            }
+            (Frame::Ping { token }, LinkKind::Peer, _) => self.on_ping(now, id, token),
+            (Frame::Claim(addresses), LinkKind::Peer, Some(owner)) => self.on_claim(now, owner, addresses),
+            (Frame::Release(sessions), LinkKind::Peer, Some(owner)) => self.on_release(now, owner, sessions),
+            (Frame::Announce(sessions), LinkKind::Peer, Some(owner)) => {
+                self.on_announce(now, owner, sessions)
+            }
+            (Frame::Locate { token, address }, LinkKind::Peer, Some(_)) => {
+                self.queues.locates.push_back((id, token, address));
+            }
+            (Frame::Drain, LinkKind::Peer, Some(owner)) => {
+                self.entry_mut(owner).draining = true;
+                let owner = self.entry(owner).owner.clone();
+                self.ask(StoreOp::Drain(owner), super::claims::Asked::Drain);
+            }
+            (Frame::Detach { token }, LinkKind::Peer, Some(owner)) => self.on_detach(id, owner, token),
+            (
+                Frame::Claim(_)
+                | Frame::Release(_)
+                | Frame::Announce(_)
+                | Frame::Locate { .. }
+                | Frame::Drain
+                | Frame::Detach { .. },
+                LinkKind::Peer,
+                None,
+            ) => {
+                // The lease has just ended, and the peer had not heard of it yet.
+            }
+            _ => self.close(id, CloseCode::Protocol, "a frame that has no place on this link"),
+        }
+    }
+
+    fn on_name(&mut self, id: LinkId, alias: u32, owner: &waypost_types::Owner) {
+        let key = self.intern(owner);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        if !link.names.hear(alias, key) {
+            return self.close(id, CloseCode::Protocol, "a name out of order");
+        }
+        if link.kind == LinkKind::Node {
+            self.owners[key.0 as usize].via = Some(id);
+        }
+    }
+
+    /// Makes a server the one that is attached by this link.
+    pub(super) fn set_attached(&mut self, now: MonoTime, id: LinkId, key: OwnerKey) {
+        let earlier = self.entry_mut(key).attached.replace(id);
+        if let Some(earlier) = earlier.filter(|earlier| *earlier != id) {
+            if let Some(link) = self.links.get_mut(&earlier) {
+                link.owner = None;
+            }
+            self.close(
+                earlier,
+                CloseCode::Superseded,
+                "the same server has attached by another link",
+            );
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.owner = Some(key);
+            link.attaching = false;
+        }
+        let location = self.location.clone();
+        let entry = self.entry_mut(key);
+        entry.detached_at = None;
+        entry.location = Some(location);
+        entry.parked_bytes = 0;
+        let parked = core::mem::take(&mut entry.parked);
+        for parcel in parked {
+            self.forward(now, key, parcel);
+        }
+    }
+
+    /// Answers an attachment.
+    pub(super) fn welcome(&mut self, now: MonoTime, id: LinkId, key: OwnerKey) {
+        let lease = self
+            .entry(key)
+            .lease_until
+            .map_or(0, |until| until.since(now).as_millis());
+        let answer = Attached::Attached {
+            incarnation: self.entry(key).owner.incarnation,
+            lease_ms: u64::try_from(lease).unwrap_or(u64::MAX),
+            term_ms: u64::try_from(self.settings.lease_term.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.push(id, Frame::Attached(answer));
+        self.set_attached(now, id, key);
+    }
+
+    /// Ends a server's lease as far as this node is concerned.
+    pub(super) fn lease_over(&mut self, key: OwnerKey, superseded: bool) {
+        let incarnation = self.entry(key).owner.incarnation;
+        let entry = self.entry_mut(key);
+        entry.lease_until = None;
+        entry.location = None;
+        entry.detached_at = None;
+        if let Some(id) = entry.attached.take() {
+            self.push(
+                id,
+                Frame::LeaseOver {
+                    incarnation,
+                    superseded,
+                },
+            );
+            if let Some(link) = self.links.get_mut(&id) {
+                link.owner = None;
+            }
+        }
+    }
+
+    fn on_detach(&mut self, id: LinkId, key: OwnerKey, token: u64) {
+        let owner = self.entry(key).owner.clone();
+        self.ask(
+            StoreOp::Deregister(owner),
+            super::claims::Asked::Deregister { link: id, token },
+        );
+        let entry = self.entry_mut(key);
+        entry.attached = None;
+        entry.lease_until = None;
+        entry.location = None;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.owner = None;
+        }
+    }
+
+    /// An echo has come, or can come no more because its link is gone.
+    pub(super) fn on_echo(&mut self, now: MonoTime, id: LinkId, token: u64) {
+        if self.relays.get(&token).is_none_or(|relay| relay.link != id) {
+            return;
+        }
+        let Some(relay) = self.relays.remove(&token) else {
+            return;
+        };
+        match relay.goal {
+            RelayGoal::Answer { link, token } => self.push(link, Frame::Echo { token }),
+            RelayGoal::Clear { address } => self.path_clear(now, &address),
+            RelayGoal::AnswerAndClear { link, token, address } => {
+                self.push(link, Frame::Echo { token });
+                self.path_clear(now, &address);
+            }
+            RelayGoal::Takeover { id } => self.finish_takeover(now, id),
+        }
+    }
+
+    /// Gives up messages for servers that did not come back in time.
+    pub(super) fn expire_parked(&mut self, now: MonoTime) {
+        let wait = self.settings.reattach_wait;
+        let mut over = Vec::new();
+        let mut more = false;
+        for entry in &mut self.owners {
+            let Some(since) = entry.detached_at else { continue };
+            if now.since(since) < wait {
+                more = true;
+            } else if !entry.parked.is_empty() {
+                entry.parked_bytes = 0;
+                over.extend(core::mem::take(&mut entry.parked));
+            }
+        }
+        for parcel in over {
+            self.fail(&parcel, Outcome::Unreachable);
+        }
+        if more {
+            self.want_tick(now);
+        }
+    }
+
+    /// Keeps links that are silent from looking alive: asks on every link to a node, and closes one that does not
+    /// answer within a lease term.
+    pub(super) fn ping_nodes(&mut self, now: MonoTime) {
+        let mut dead = Vec::new();
+        let mut asked = VecDeque::new();
+        for (id, link) in &self.links {
+            if link.kind != LinkKind::Node || link.state != State::Open {
+                continue;
+            }
+            if now.since(link.heard_at) > self.settings.lease_term {
+                dead.push(*id);
+            } else {
+                asked.push_back(*id);
+            }
+        }
+        for id in asked {
+            let token = self.token();
+            self.push(id, Frame::Ping { token });
+        }
+        for id in dead {
+            self.close(id, CloseCode::Overloaded, "no answer within a lease term");
+        }
+    }
+
+    pub(super) fn refuse_attach(&mut self, id: LinkId, answer: Attached) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.attaching = false;
+        }
+        self.push(id, Frame::Attached(answer));
+    }
+
+    pub(super) fn begin_attach(&mut self, id: LinkId) -> bool {
+        self.links
+            .get_mut(&id)
+            .is_some_and(|link| !core::mem::replace(&mut link.attaching, true))
+    }
+
+    /// The server with this identity and an older incarnation that is attached here.
+    pub(super) fn older_attached(&self, identity: &str, than: Incarnation) -> Vec<OwnerKey> {
+        (0u32..)
+            .zip(&self.owners)
+            .filter(|(_, entry)| {
+                entry.attached.is_some()
+                    && entry.owner.identity.as_str() == identity
+                    && entry.owner.incarnation < than
+            })
+            .map(|(key, _)| OwnerKey(key))
+            .collect()
+    }
+}

@@ -1,0 +1,293 @@
+//! Messages on their way to a server, and what goes back to their origins.
+
+use std::collections::VecDeque;
+
+use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome};
+use waypost_wire::{CloseCode, Failed, Frame, Message, Outcomes};
+
+use super::{LinkId, LinkKind, OwnerKey, Router};
+use crate::outbox::Room;
+use crate::settings::Settings;
+
+/// A message inside the router: its origin by this router's number, and until when its sender waits.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) message: Message,
+    pub(crate) origin: OwnerKey,
+    pub(crate) expires: MonoTime,
+}
+
+impl Parcel {
+    pub(crate) fn new(now: MonoTime, message: Message, origin: OwnerKey, settings: &Settings) -> Self {
+        let ttl = match message.ttl_ms {
+            0 => settings.send_deadline,
+            ttl_ms => core::time::Duration::from_millis(ttl_ms.into()),
+        };
+        Self {
+            message,
+            origin,
+            expires: now + ttl,
+        }
+    }
+}
+
+impl Router {
+    pub(super) fn on_message(&mut self, now: MonoTime, id: LinkId, mut message: Message) {
+        let Some(link) = self.links.get(&id) else { return };
+        let origin = match (message.origin, &link.kind) {
+            (0, LinkKind::Peer) => link.owner,
+            (alias, _) => link.names.heard(alias),
+        };
+        let (Some(origin), from_node) = (origin, link.kind == LinkKind::Node) else {
+            if link.kind == LinkKind::Node {
+                self.close(
+                    id,
+                    CloseCode::Protocol,
+                    "a message of a server that was not introduced",
+                );
+            }
+            return;
+        };
+        if !from_node {
+            return self.resolve(now, Parcel::new(now, message, origin, &self.settings));
+        }
+        let Some(owner) = link.names.heard(message.owner) else {
+            return self.close(
+                id,
+                CloseCode::Protocol,
+                "a message for a server that was not introduced",
+            );
+        };
+        message.hops = message.hops.saturating_add(1);
+        let parcel = Parcel::new(now, message, origin, &self.settings);
+        let entry = self.entry(owner);
+        if entry.attached.is_some() || entry.detached_at.is_some() {
+            self.forward(now, owner, parcel);
+        } else {
+            self.send_back(parcel, owner);
+        }
+    }
+
+    /// Hands a message on towards the server that is thought to hold its client.
+    pub(super) fn forward(&mut self, now: MonoTime, key: OwnerKey, mut parcel: Parcel) {
+        if parcel.message.hops > HOPS_MAX {
+            return self.fail(&parcel, Outcome::Unreachable);
+        }
+        let entry = &self.owners[key.0 as usize];
+        if let Some(link) = entry.attached {
+            return self.hand_over(now, link, None, parcel);
+        }
+        let Some(location) = entry.location.clone() else {
+            if entry.detached_at.is_some() {
+                return self.park(now, key, parcel);
+            }
+            // Not among the living: whoever holds the client now is found by looking it up.
+            self.forget_route(parcel.message.to(), key);
+            parcel.message.hops += 1;
+            return self.resolve(now, parcel);
+        };
+        if location == self.location {
+            return self.park(now, key, parcel);
+        }
+        match self.link_to(now, &location) {
+            Some(link) => self.hand_over(now, link, Some(key), parcel),
+            None => self.fail(&parcel, Outcome::Unreachable),
+        }
+    }
+
+    fn hand_over(&mut self, now: MonoTime, id: LinkId, owner: Option<OwnerKey>, parcel: Parcel) {
+        let Some(link) = self.links.get_mut(&id) else {
+            return self.fail(&parcel, Outcome::Unreachable);
+        };
+        if link.out.room(now) != Room::Yes {
+            return self.fail(&parcel, Outcome::Overloaded);
+        }
+        let Parcel {
+            mut message,
+            origin,
+            expires,
+        } = parcel;
+        let (Some(origin), Some(owner)) = (
+            self.alias(id, origin),
+            owner.map_or(Some(0), |owner| self.alias(id, owner)),
+        ) else {
+            return;
+        };
+        message.origin = origin;
+        message.owner = owner;
+        message.ttl_ms = u32::try_from(expires.since(now).as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1);
+        self.counters.forwarded += 1;
+        self.push(id, Frame::Message(message));
+    }
+
+    /// The number of a server on a link, introduced now if it is new there.
+    pub(super) fn alias(&mut self, id: LinkId, key: OwnerKey) -> Option<u32> {
+        let link = self.links.get_mut(&id)?;
+        let owner = &self.owners[key.0 as usize].owner;
+        match link.names.give(key, owner) {
+            Some((alias, None)) => Some(alias),
+            Some((alias, Some(introduction))) => {
+                self.push(id, introduction);
+                Some(alias)
+            }
+            None => {
+                self.close(
+                    id,
+                    CloseCode::Overloaded,
+                    "this link has used up its names: open it anew",
+                );
+                None
+            }
+        }
+    }
+
+    /// Keeps a message for a server whose link broke a moment ago or which has not come back to this broker yet.
+    fn park(&mut self, now: MonoTime, key: OwnerKey, parcel: Parcel) {
+        let (wait, bytes_max) = (self.settings.reattach_wait, self.settings.queue_bytes_max);
+        let entry = self.entry_mut(key);
+        let since = *entry.detached_at.get_or_insert(now);
+        if now.since(since) >= wait {
+            return self.fail(&parcel, Outcome::Unreachable);
+        }
+        if entry.parked_bytes >= bytes_max {
+            return self.fail(&parcel, Outcome::Overloaded);
+        }
+        entry.parked_bytes += parcel.message.cost();
+        entry.parked.push_back(parcel);
+        self.want_tick(now);
+    }
+
+    /// Keeps a message until the leases have been read anew.
+    pub(super) fn strand(&mut self, now: MonoTime, parcel: Parcel) {
+        if self.stranded_bytes >= self.settings.queue_bytes_max {
+            return self.fail(&parcel, Outcome::Unreachable);
+        }
+        self.stranded_bytes += parcel.message.cost();
+        let round = self.refresh_peers();
+        self.stranded.push_back((round, parcel));
+        let _ = now;
+    }
+
+    /// The leases have been read, or could not be: what waited for it goes on.
+    pub(super) fn release_stranded(&mut self, now: MonoTime, round: u64, store_answered: bool) {
+        let (over, rest) = core::mem::take(&mut self.stranded)
+            .into_iter()
+            .partition(|(asked, _)| *asked <= round);
+        self.stranded = rest;
+        let over: VecDeque<(u64, Parcel)> = over;
+        for (_, parcel) in over {
+            self.stranded_bytes -= parcel.message.cost().min(self.stranded_bytes);
+            if store_answered {
+                self.resolve(now, parcel);
+            } else {
+                self.fail(&parcel, Outcome::Unreachable);
+            }
+        }
+    }
+
+    /// Tells the origin that its message was not delivered.
+    pub(super) fn fail(&mut self, parcel: &Parcel, outcome: Outcome) {
+        self.counters.failed += 1;
+        let Ok(to) = Address::new(parcel.message.to()) else {
+            return;
+        };
+        let id = parcel.message.id;
+        let failed = Failed {
+            id,
+            outcome,
+            to,
+            count: u32::from(id == 0),
+            out_of_order: false,
+        };
+        let Some((link, origin)) = self.towards(parcel.origin) else {
+            return;
+        };
+        self.push(
+            link,
+            Frame::Outcomes(Outcomes {
+                origin,
+                delivered: Vec::new(),
+                failed: vec![failed],
+            }),
+        );
+    }
+
+    /// The link on which a server is reached that sent something a moment ago, and its number there.
+    fn towards(&mut self, origin: OwnerKey) -> Option<(LinkId, u32)> {
+        let entry = self.entry(origin);
+        if let Some(link) = entry.attached {
+            // The attached peer knows itself.
+            return Some((link, 0));
+        }
+        let via = entry
+            .via
+            .or_else(|| self.places.get(entry.location.as_ref()?).copied())?;
+        let alias = self.alias(via, origin)?;
+        Some((via, alias))
+    }
+
+    pub(super) fn on_outcomes(&mut self, _now: MonoTime, id: LinkId, mut outcomes: Outcomes) {
+        let Some(origin) = self
+            .links
+            .get(&id)
+            .and_then(|link| link.names.heard(outcomes.origin))
+        else {
+            return;
+        };
+        if let Some((link, alias)) = self.towards(origin) {
+            outcomes.origin = alias;
+            self.push(link, Frame::Outcomes(outcomes));
+        }
+    }
+
+    pub(super) fn on_reply(&mut self, id: LinkId, origin: u32, reply: u64, body: bytes::Bytes) {
+        let Some(origin) = self.links.get(&id).and_then(|link| link.names.heard(origin)) else {
+            return;
+        };
+        if let Some((link, origin)) = self.towards(origin) {
+            self.push(
+                link,
+                Frame::Reply {
+                    origin,
+                    id: reply,
+                    body,
+                },
+            );
+        }
+    }
+
+    /// Sends a message back to the node that chose its server.
+    fn send_back(&mut self, parcel: Parcel, owner: OwnerKey) {
+        let Some((link, origin)) = self.towards(parcel.origin) else {
+            return;
+        };
+        let Some(owner) = self.alias(link, owner) else {
+            return;
+        };
+        let mut message = parcel.message;
+        message.origin = origin;
+        message.owner = owner;
+        self.push(link, Frame::Bounce(message));
+    }
+
+    pub(super) fn on_bounce(&mut self, now: MonoTime, id: LinkId, mut message: Message) {
+        let Some(link) = self.links.get(&id) else { return };
+        let Some(origin) = link.names.heard(message.origin) else {
+            return;
+        };
+        let owner = match message.owner {
+            0 => link.owner,
+            alias => link.names.heard(alias),
+        };
+        message.hops = message.hops.saturating_add(1);
+        self.counters.bounced += 1;
+        let parcel = Parcel::new(now, message, origin, &self.settings);
+        match (self.entry(origin).attached.is_some(), owner) {
+            (true, owner) => self.came_back(now, owner, parcel),
+            (false, Some(owner)) => self.send_back(parcel, owner),
+            (false, None) => {}
+        }
+    }
+}

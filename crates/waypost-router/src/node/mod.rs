@@ -1,0 +1,289 @@
+//! The node's machine: decides, from an address, where a message goes.
+//!
+//! A broker is a node whose peers are remote; a server of the mesh is a node with one peer in the same process. Both are
+//! this router; see [`Core`](crate::Core) for how the second is put together.
+
+mod broadcast;
+mod claims;
+mod leases;
+mod links;
+mod messages;
+mod owners;
+mod routes;
+mod store_op;
+mod takeover;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use waypost_types::{Address, Identity, Location, MonoTime, Owner};
+use waypost_wire::{CloseCode, Frame};
+
+use crate::map::{Map, map};
+use crate::settings::Settings;
+
+use broadcast::Broadcasts;
+use claims::StoreQueues;
+use leases::Leases;
+use links::Link;
+pub use links::{LinkId, LinkKind};
+use messages::Parcel;
+use owners::{OwnerEntry, OwnerKey};
+use routes::Route;
+pub use store_op::{StoreFailure, StoreOp, StoreReply};
+use takeover::Takeover;
+
+/// Something that the driver has to do for the router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command {
+    /// Ask the datastore, and answer with [`Router::store_done`].
+    Store {
+        /// Comes back with the answer.
+        token: u64,
+        /// What to ask.
+        op: StoreOp,
+    },
+    /// Open a link to a node, and answer with [`Router::link_dialled`] or [`Router::dial_failed`].
+    Dial {
+        /// The new link's number.
+        link: LinkId,
+        /// Where to.
+        location: Location,
+    },
+    /// Close a link once what is queued for it has been written, and answer with [`Router::link_closed`].
+    Close {
+        /// Which one.
+        link: LinkId,
+        /// What to tell the other side.
+        code: CloseCode,
+        /// For logs.
+        text: &'static str,
+    },
+}
+
+/// Figures since the router's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Messages handed on to a server.
+    pub forwarded: u64,
+    /// Messages that came back because the server did not hold the client.
+    pub bounced: u64,
+    /// Messages that ended here without delivery.
+    pub failed: u64,
+    /// Batches of look-ups sent to the datastore.
+    pub lookups: u64,
+    /// Addresses looked up.
+    pub addresses_looked_up: u64,
+}
+
+/// The pure machine of one node. Feed it with frames, link events and the datastore's answers, each with the time, which
+/// never goes back; after a batch of them call [`flush`](Self::flush), then take commands and frames out.
+#[derive(Debug)]
+pub struct Router {
+    settings: Settings,
+    location: Location,
+    takes_peers: bool,
+    links: BTreeMap<LinkId, Link>,
+    next_link: u64,
+    woken: Vec<LinkId>,
+    /// Where a link to each location is, open or being dialled.
+    places: Map<Location, LinkId>,
+    /// Locations that could not be dialled, and until when they are not tried again.
+    down: Map<Location, links::Down>,
+    owners: Vec<OwnerEntry>,
+    owner_index: Map<Owner, OwnerKey>,
+    routes: Map<Address, Route>,
+    remote_routes: usize,
+    /// Addresses with a look-up that is due later, after a bounce.
+    again: BTreeSet<(MonoTime, Address)>,
+    /// Messages whose server's location may be out of date: they wait for a fresh view of the leases.
+    stranded: VecDeque<(u64, Parcel)>,
+    stranded_bytes: usize,
+    queues: StoreQueues,
+    leases: Leases,
+    takeovers: BTreeMap<u64, Takeover>,
+    /// Echoes owed: the link and token of the question by the token of ours.
+    relays: BTreeMap<u64, Relay>,
+    broadcasts: Broadcasts,
+    tick_at: Option<MonoTime>,
+    next_token: u64,
+    commands: VecDeque<Command>,
+    counters: Counters,
+    room_freed: bool,
+}
+
+/// What to do when an echo comes.
+#[derive(Debug)]
+struct Relay {
+    /// The link that owes it.
+    link: LinkId,
+    goal: RelayGoal,
+}
+
+#[derive(Debug)]
+enum RelayGoal {
+    /// Answer another link's question.
+    Answer { link: LinkId, token: u64 },
+    /// The path to a server is clear: the address can be looked up anew.
+    Clear { address: Address },
+    /// Both: a server has given up a client that another node claimed.
+    AnswerAndClear {
+        link: LinkId,
+        token: u64,
+        address: Address,
+    },
+    /// A takeover can be finished.
+    Takeover { id: u64 },
+}
+
+impl Router {
+    /// A router that is reached at `location`. `takes_peers` for a broker.
+    #[must_use]
+    pub fn new(settings: Settings, location: Location, takes_peers: bool) -> Self {
+        let seed = settings.seed;
+        Self {
+            location,
+            takes_peers,
+            links: BTreeMap::new(),
+            next_link: 1,
+            woken: Vec::new(),
+            places: map(seed),
+            down: map(seed),
+            owners: Vec::new(),
+            owner_index: map(seed),
+            routes: map(seed),
+            remote_routes: 0,
+            again: BTreeSet::new(),
+            stranded: VecDeque::new(),
+            stranded_bytes: 0,
+            queues: StoreQueues::new(),
+            leases: Leases::new(&settings),
+            takeovers: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            broadcasts: Broadcasts::default(),
+            tick_at: None,
+            next_token: 0,
+            commands: VecDeque::new(),
+            counters: Counters::default(),
+            room_freed: false,
+            settings,
+        }
+    }
+
+    // ---- getters
+
+    /// Figures since the start.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How many addresses have a route or wait for one.
+    #[must_use]
+    pub fn routes_len(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Identities of the servers attached here, in order.
+    #[must_use]
+    pub fn attached(&self) -> BTreeSet<Identity> {
+        self.owners
+            .iter()
+            .filter(|e| e.attached.is_some())
+            .map(|e| e.owner.identity.clone())
+            .collect()
+    }
+
+    /// How many operations of the datastore are under way.
+    #[must_use]
+    pub fn store_ops_len(&self) -> usize {
+        self.queues.in_flight_len()
+    }
+
+    // ---- what comes out
+
+    /// The next thing to do for the router.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Links whose writers were idle and have something to write now.
+    pub fn take_woken(&mut self, into: &mut Vec<LinkId>) {
+        into.append(&mut self.woken);
+    }
+
+    /// Whether room came free since the last call that somebody may wait for.
+    pub const fn take_room_freed(&mut self) -> bool {
+        core::mem::replace(&mut self.room_freed, false)
+    }
+
+    /// Moves frames for a link out, about `bytes_max` bytes of them; those taken before count as written. Nothing for a
+    /// link that is not open.
+    pub fn take_frames(&mut self, link: LinkId, into: &mut Vec<Frame>, bytes_max: usize) {
+        if let Some(link) = self.links.get_mut(&link).filter(|link| link.is_open()) {
+            self.room_freed |= link.out.take(into, bytes_max);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<MonoTime> {
+        [
+            self.tick_at,
+            self.leases.next_timeout(),
+            self.again.first().map(|(due, _)| *due),
+            self.queues.next_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what has come due.
+    pub fn handle_timeout(&mut self, now: MonoTime) {
+        self.heartbeat(now);
+        while let Some((due, _)) = self.again.first()
+            && *due <= now
+        {
+            if let Some((_, address)) = self.again.pop_first() {
+                self.look_up_again(&address);
+            }
+        }
+        if self.tick_at.is_some_and(|due| due <= now) {
+            self.tick_at = None;
+            self.expire_waiting(now);
+            self.expire_parked(now);
+            self.expire_takeovers(now);
+            self.expire_broadcasts(now);
+        }
+    }
+
+    /// Asks for a tick soon, because something with a deadline waits.
+    fn want_tick(&mut self, now: MonoTime) {
+        const TICK: core::time::Duration = core::time::Duration::from_millis(25);
+        self.tick_at.get_or_insert(now + TICK);
+    }
+
+    /// Turns what has gathered since the last call into commands.
+    pub fn flush(&mut self, now: MonoTime) {
+        self.flush_store(now);
+    }
+
+    // ---- helpers
+
+    const fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// Queues a frame for a link.
+    fn push(&mut self, to: LinkId, frame: Frame) {
+        if let Some(link) = self.links.get_mut(&to)
+            && link.out.push(frame)
+            && link.is_open()
+        {
+            self.woken.push(to);
+        }
+    }
+}

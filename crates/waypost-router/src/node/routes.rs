@@ -1,0 +1,423 @@
+//! Where each address is: the table that every message goes by, and the messages that wait for an entry.
+//!
+//! ```text
+//!   (none) --message--> looking up --found--> at a server --bounce--> clearing the path --echo--> looking up
+//!                           |                     ^                                                  |
+//!                           +--nobody: NotConnected                claim, release <-- from an attached peer
+//! ```
+//!
+//! Messages to an address whose place is not settled wait in its hold-back queue and go on in the order in which they
+//! came. An entry never changes from one server to another while messages may still be on the way to the first: either
+//! the first says with an [`Echo`](Frame::Echo) that everything before it has been delivered or sent back, or its link is
+//! gone.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome, Seq, Session};
+use waypost_wire::Frame;
+
+use super::messages::Parcel;
+use super::{LinkId, OwnerKey, Relay, RelayGoal, Router};
+
+#[derive(Debug)]
+pub(crate) enum Route {
+    At { owner: OwnerKey, seq: Seq },
+    Waiting(Box<Waiting>),
+}
+
+/// An address whose place is not settled.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// Claims by attached peers that are not finished.
+    pub(crate) claims: u32,
+    /// Releases by attached peers that are not finished.
+    pub(crate) releases: u32,
+    /// The newest claim known.
+    pub(crate) known: Option<(OwnerKey, Seq)>,
+    pub(crate) looking_up: bool,
+    /// A look-up is due later.
+    pub(crate) again: bool,
+    /// The path to a server is being cleared.
+    pub(crate) clearing: bool,
+    /// The server that has sent messages back.
+    bounced_from: Option<OwnerKey>,
+    /// Messages that came back: older than those held.
+    bounced: VecDeque<Parcel>,
+    held: VecDeque<Parcel>,
+    held_bytes: usize,
+}
+
+impl Waiting {
+    const fn is_settled(&self) -> bool {
+        self.claims == 0 && self.releases == 0 && !self.looking_up && !self.again && !self.clearing
+    }
+
+    fn is_empty(&self) -> bool {
+        self.held.is_empty() && self.bounced.is_empty()
+    }
+
+    fn take(&mut self) -> impl Iterator<Item = Parcel> + use<> {
+        self.held_bytes = 0;
+        let bounced = core::mem::take(&mut self.bounced);
+        bounced.into_iter().chain(core::mem::take(&mut self.held))
+    }
+
+    /// Notes a claim; the newest one counts.
+    pub(crate) fn learn(&mut self, owner: OwnerKey, seq: Seq) {
+        if self.known.is_none_or(|(_, known)| known < seq) {
+            self.known = Some((owner, seq));
+        }
+    }
+}
+
+/// How long to wait before an address is looked up again whose server, named by the store, does not hold it.
+const BOUNCE_PAUSE: Duration = Duration::from_millis(20);
+
+impl Router {
+    /// Sends a message on to where its address is, or keeps it until that is known.
+    pub(super) fn resolve(&mut self, now: MonoTime, parcel: Parcel) {
+        if parcel.message.hops > HOPS_MAX {
+            return self.fail(&parcel, Outcome::Unreachable);
+        }
+        match self.routes.get_mut(parcel.message.to()) {
+            Some(Route::At { owner, .. }) => {
+                let owner = *owner;
+                self.forward(now, owner, parcel);
+            }
+            Some(Route::Waiting(_)) => self.hold(now, parcel),
+            None => {
+                let Ok(address) = Address::new(parcel.message.to()) else {
+                    return;
+                };
+                let waiting = Waiting {
+                    looking_up: true,
+                    ..Waiting::default()
+                };
+                self.routes
+                    .insert(address.clone(), Route::Waiting(Box::new(waiting)));
+                self.queues.lookups.push_back(address);
+                self.hold(now, parcel);
+            }
+        }
+    }
+
+    fn hold(&mut self, now: MonoTime, parcel: Parcel) {
+        let bytes_max = self.settings.queue_bytes_max;
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(parcel.message.to()) else {
+            return;
+        };
+        if waiting.held_bytes >= bytes_max || self.queues.held_bytes >= bytes_max * 16 {
+            return self.fail(&parcel, Outcome::Overloaded);
+        }
+        if waiting.is_empty()
+            && let Ok(address) = Address::new(parcel.message.to())
+        {
+            self.queues.holding.insert(address);
+        }
+        let cost = parcel.message.cost();
+        waiting.held_bytes += cost;
+        self.queues.held_bytes += cost;
+        waiting.held.push_back(parcel);
+        self.want_tick(now);
+    }
+
+    /// A message came back: its server does not hold the client.
+    pub(super) fn came_back(&mut self, now: MonoTime, from: Option<OwnerKey>, parcel: Parcel) {
+        if parcel.message.hops > HOPS_MAX {
+            return self.fail(&parcel, Outcome::NotConnected);
+        }
+        let Ok(address) = Address::new(parcel.message.to()) else {
+            return;
+        };
+        let moved_on = match self.routes.get(&address) {
+            Some(Route::At { owner, .. }) => from.is_some_and(|from| from != *owner),
+            _ => false,
+        };
+        if moved_on {
+            return self.resolve(now, parcel);
+        }
+        let (waiting, was_at) = self.unsettle(&address);
+        waiting.bounced_from = from;
+        let fresh = was_at || waiting.is_settled();
+        let cost = parcel.message.cost();
+        waiting.held_bytes += cost;
+        waiting.bounced.push_back(parcel);
+        self.queues.held_bytes += cost;
+        self.queues.holding.insert(address.clone());
+        self.want_tick(now);
+        if fresh {
+            self.clear_path(now, &address, from);
+        }
+    }
+
+    /// Makes an address's entry a waiting one; says whether it was at a server before.
+    pub(super) fn unsettle(&mut self, address: &Address) -> (&mut Waiting, bool) {
+        let mut was_at = false;
+        let fresh = match self.routes.get(address) {
+            Some(Route::Waiting(_)) => None,
+            Some(Route::At { owner, seq }) => {
+                was_at = true;
+                Some(Some((*owner, *seq)))
+            }
+            None => Some(None),
+        };
+        if let Some(known) = fresh {
+            if let Some((owner, _)) = known {
+                self.count_out(owner);
+            }
+            let waiting = Waiting {
+                known,
+                ..Waiting::default()
+            };
+            self.routes
+                .insert(address.clone(), Route::Waiting(Box::new(waiting)));
+        }
+        match self.routes.get_mut(address) {
+            Some(Route::Waiting(waiting)) => (waiting, was_at),
+            _ => unreachable!("a waiting entry was put in above"),
+        }
+    }
+
+    /// Asks the server that an address was at to say when everything sent to it has been dealt with.
+    fn clear_path(&mut self, now: MonoTime, address: &Address, owner: Option<OwnerKey>) {
+        let link = owner.and_then(|owner| {
+            let entry = self.entry(owner);
+            let peer = entry.attached.map(|link| (link, None));
+            peer.or_else(|| Some((*self.places.get(entry.location.as_ref()?)?, Some(owner))))
+        });
+        let Some((link, owner)) = link else {
+            return self.path_clear(now, address);
+        };
+        let Some(owner) = owner.map_or(Some(0), |owner| self.alias(link, owner)) else {
+            return self.path_clear(now, address);
+        };
+        let (waiting, _) = self.unsettle(address);
+        waiting.clearing = true;
+        let token = self.token();
+        self.relays.insert(
+            token,
+            Relay {
+                link,
+                goal: RelayGoal::Clear {
+                    address: address.clone(),
+                },
+            },
+        );
+        self.push(link, Frame::Barrier { token, owner });
+    }
+
+    /// Nothing is on the way to the address's former server any more.
+    pub(super) fn path_clear(&mut self, now: MonoTime, address: &Address) {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return;
+        };
+        waiting.clearing = false;
+        waiting.known = None;
+        self.settle(now, address);
+    }
+
+    /// Another node asks to be told when everything it has sent to a server has been dealt with.
+    pub(super) fn on_barrier(&mut self, id: LinkId, token: u64, owner: u32) {
+        let attached = self
+            .links
+            .get(&id)
+            .and_then(|link| link.names.heard(owner))
+            .and_then(|owner| self.entry(owner).attached);
+        match attached {
+            Some(peer) => {
+                let ours = self.token();
+                self.relays.insert(
+                    ours,
+                    Relay {
+                        link: peer,
+                        goal: RelayGoal::Answer { link: id, token },
+                    },
+                );
+                self.push(
+                    peer,
+                    Frame::Barrier {
+                        token: ours,
+                        owner: 0,
+                    },
+                );
+            }
+            None => self.push(id, Frame::Echo { token }),
+        }
+    }
+
+    /// Lets an address's messages go on if nothing is under way for it any more.
+    pub(super) fn settle(&mut self, now: MonoTime, address: &Address) {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return;
+        };
+        if !waiting.is_settled() {
+            return;
+        }
+        if let Some((owner, seq)) = waiting.known {
+            let parcels = self.take_held(address);
+            self.routes.insert(address.clone(), Route::At { owner, seq });
+            self.count_in(owner);
+            for parcel in parcels {
+                self.resolve(now, parcel);
+            }
+        } else if waiting.is_empty() {
+            self.routes.remove(address);
+        } else {
+            waiting.looking_up = true;
+            self.queues.lookups.push_back(address.clone());
+        }
+    }
+
+    fn take_held(&mut self, address: &Address) -> Vec<Parcel> {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return Vec::new();
+        };
+        if waiting.is_empty() {
+            return Vec::new();
+        }
+        self.queues.held_bytes -= waiting.held_bytes.min(self.queues.held_bytes);
+        self.queues.holding.remove(address);
+        waiting.take().collect()
+    }
+
+    /// The datastore has answered a look-up.
+    pub(super) fn looked_up(&mut self, now: MonoTime, address: &Address, found: Result<Option<Session>, ()>) {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return;
+        };
+        waiting.looking_up = false;
+        let session = match found {
+            Ok(Some(session)) => session,
+            Ok(None) => return self.nobody(now, address, Outcome::NotConnected),
+            Err(()) => return self.nobody(now, address, Outcome::StoreUnavailable),
+        };
+        let key = self.intern(&session.owner);
+        let entry = self.entry(key);
+        if entry.attached.is_none() && entry.location.is_none() {
+            // Newer than the view of the leases: look again when that has been read anew.
+            if self.leases.checked.remove(address) {
+                return self.nobody(now, address, Outcome::NotConnected);
+            }
+            if let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) {
+                waiting.again = true;
+            }
+            let round = self.refresh_peers();
+            self.leases.unknown_owners.push_back((round, address.clone()));
+            return;
+        }
+        self.leases.checked.remove(address);
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return;
+        };
+        if waiting.bounced_from.take() == Some(key) {
+            // The store still names the server that says no: what that is doing will be there in a moment. If not, the
+            // messages come back until they have used up their hops.
+            waiting.again = true;
+            self.again.insert((now + BOUNCE_PAUSE, address.clone()));
+            return;
+        }
+        waiting.learn(key, session.seq);
+        self.settle(now, address);
+    }
+
+    /// The leases have been read: addresses whose owners were unknown are looked up again.
+    pub(super) fn look_up_again(&mut self, address: &Address) {
+        if let Some(Route::Waiting(waiting)) = self.routes.get_mut(address)
+            && core::mem::take(&mut waiting.again)
+            && !core::mem::replace(&mut waiting.looking_up, true)
+        {
+            self.queues.lookups.push_back(address.clone());
+        }
+    }
+
+    /// Nobody holds the address, or it cannot be found out: what waits for it ends here.
+    pub(super) fn nobody(&mut self, now: MonoTime, address: &Address, outcome: Outcome) {
+        let parcels = self.take_held(address);
+        for parcel in parcels {
+            self.fail(&parcel, outcome);
+        }
+        self.settle(now, address);
+    }
+
+    /// Takes an entry out if it names this server.
+    pub(super) fn forget_route(&mut self, address: &str, owner: OwnerKey) {
+        if let Some(Route::At { owner: at, .. }) = self.routes.get(address)
+            && *at == owner
+        {
+            self.count_out(owner);
+            self.routes.remove(address);
+        }
+    }
+
+    /// Entries for clients of other nodes are a cache, and bounded: when it is full some make room.
+    fn count_in(&mut self, owner: OwnerKey) {
+        if self.entry(owner).attached.is_some() {
+            return;
+        }
+        self.remote_routes += 1;
+        if self.remote_routes <= self.settings.routes_max {
+            return;
+        }
+        let some: Vec<(Address, OwnerKey)> = self
+            .routes
+            .iter()
+            .filter_map(|(address, route)| match route {
+                Route::At { owner, .. } if self.entry(*owner).attached.is_none() => {
+                    Some((address.clone(), *owner))
+                }
+                _ => None,
+            })
+            .take(self.settings.routes_max / 16 + 1)
+            .collect();
+        for (address, owner) in some {
+            self.forget_route(address.as_str(), owner);
+        }
+    }
+
+    fn count_out(&mut self, owner: OwnerKey) {
+        if self
+            .owners
+            .get(owner.0 as usize)
+            .is_some_and(|entry| entry.attached.is_none())
+        {
+            self.remote_routes = self.remote_routes.saturating_sub(1);
+        }
+    }
+
+    /// Ends messages that have waited for longer than their senders.
+    pub(super) fn expire_waiting(&mut self, now: MonoTime) {
+        let mut over = Vec::new();
+        let mut freed = 0;
+        let mut empty = Vec::new();
+        for address in &self.queues.holding {
+            let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+                empty.push(address.clone());
+                continue;
+            };
+            for queue in [&mut waiting.bounced, &mut waiting.held] {
+                while queue.front().is_some_and(|parcel| parcel.expires <= now) {
+                    let Some(parcel) = queue.pop_front() else { break };
+                    freed += parcel.message.cost();
+                    waiting.held_bytes -= parcel.message.cost().min(waiting.held_bytes);
+                    over.push(parcel);
+                }
+            }
+            if waiting.is_empty() {
+                empty.push(address.clone());
+            }
+        }
+        self.queues.held_bytes -= freed.min(self.queues.held_bytes);
+        for address in empty {
+            self.queues.holding.remove(&address);
+            self.settle(now, &address);
+        }
+        for parcel in over {
+            // One that has come back was certainly not delivered, and one that waits has never been sent on.
+            self.fail(&parcel, Outcome::Expired);
+        }
+        if !self.queues.holding.is_empty() {
+            self.want_tick(now);
+        }
+    }
+}
