@@ -23,8 +23,11 @@ pub(crate) fn redis_server() -> Result<PathBuf> {
     );
 }
 
-/// Makes sure of `redis-server`, installing it where we may: root on a Debian.
-pub(crate) fn ensure_redis_server() -> Result<PathBuf> {
+/// As [`redis_server`], but installs it where we may: root on a Debian. `WAYPOST_TEST_REDIS_SERVER` names another one.
+pub(crate) fn redis_server_for_tests() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("WAYPOST_TEST_REDIS_SERVER").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
     let Err(missing) = redis_server() else {
         return redis_server();
     };

@@ -9,6 +9,9 @@ use crate::needs;
 use crate::output::say;
 use crate::workspace::{Workspace, run_shown};
 
+/// Tells the testkit which program to start.
+const REDIS_SERVER_VARIABLE: &str = "WAYPOST_TEST_REDIS_SERVER";
+
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitCode> {
     Ok(if run_all(workspace, arguments)? {
         ExitCode::SUCCESS
@@ -19,10 +22,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitC
 
 /// Runs the tests and the doctests; whether all passed.
 pub(crate) fn run_all(workspace: &Workspace, arguments: &[OsString]) -> Result<bool> {
-    let redis = needs::ensure_redis_server()?;
+    let redis = needs::redis_server_for_tests()?;
     say!("tests use {}", redis.display());
     let nextest = has_nextest(workspace);
     let mut tests = command(workspace, nextest, arguments);
+    // The tests look for `redis-server` by that name; Valkey's is as good.
+    tests.env(REDIS_SERVER_VARIABLE, &redis);
     let mut passed = run_shown(&mut tests)?.success();
     if !arguments.is_empty() {
         if nextest {
@@ -34,6 +39,7 @@ pub(crate) fn run_all(workspace: &Workspace, arguments: &[OsString]) -> Result<b
         // nextest runs no doctests.
         let mut doctests = workspace.cargo();
         doctests.args(["test", "--doc", "--workspace", "--all-features"]);
+        doctests.env(REDIS_SERVER_VARIABLE, &redis);
         passed &= run_shown(&mut doctests)?.success();
     }
     Ok(passed)

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::process::ExitCode;
 
@@ -42,7 +44,7 @@ fn builder(store: &str) -> Result<Box<dyn StoreBuilder>> {
         #[cfg(feature = "embedded")]
         "embedded" => Box::new(embedded::Fresh),
         #[cfg(feature = "redis")]
-        "redis" => Box::new(waypost_session_testkit::servers::redis::SingleBuilder),
+        "redis" => Box::new(redis::Fresh(registry())),
         url => Box::new(ByUrl::new(registry(), url)?),
     })
 }

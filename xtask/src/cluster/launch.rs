@@ -170,16 +170,10 @@ impl<'a> Cluster<'a> {
             .stdout(File::create(&out).with_context(|| format!("cannot create {}", out.display()))?)
             .stderr(File::create(&log).with_context(|| format!("cannot create {}", log.display()))?)
             .process_group(0);
-        let mut child = command
+        let child = command
             .spawn()
             .with_context(|| format!("cannot run {}", command.get_program().to_string_lossy()))?;
-        let id = match ProcessId::of(child.id()) {
-            Ok(id) => id,
-            Err(error) => {
-                let status = child.wait()?;
-                return Err(error).with_context(|| format!("{name} ended at once ({status})"));
-            }
-        };
+        let id = ProcessId::of(child.id())?;
         self.children.push((name.to_owned(), child));
         self.state.members.push(Member {
             name: name.to_owned(),
