@@ -40,7 +40,8 @@ Commands:
   test [ARGS]                 all tests; ARGS go to cargo nextest run (or cargo test)
   conformance --store NAME|URL [FILTER]
                               the session-store suite against memory, embedded, redis or any server of yours
-  ci                          format, lints, docs, features, isolation, generated code, tidy, tests
+  ci [STEP ...]               all that must hold before a change is taken, or some of it: tidy, format, isolation,
+                              codegen, lints, docs, features, dependencies, demo, test
   codegen [--check]           Rust of proto/ into crates/waypost-wire/src/gen
   tidy                        the rules that a compiler does not check
 

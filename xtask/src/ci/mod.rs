@@ -2,13 +2,15 @@
 //!
 //! Every step is run even when an earlier one failed, so that one run tells all.
 
+mod demo;
 mod features;
 mod isolation;
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use lexopt::Arg;
 
 use crate::output::say;
 use crate::workspace::{Workspace, run_shown};
@@ -21,14 +23,41 @@ struct Done {
     took: Duration,
 }
 
+type Step = (&'static str, fn(&Workspace) -> Result<bool>);
+
+/// Quick ones first.
+const STEPS: [Step; 10] = [
+    ("tidy", tidy::check),
+    ("format", format),
+    ("isolation", isolation::check),
+    ("codegen", |workspace| {
+        passes(&mut codegen::command(workspace, true))
+    }),
+    ("lints", lints),
+    ("docs", docs),
+    ("features", features::check),
+    ("dependencies", dependencies),
+    ("demo", demo::check),
+    ("test", |workspace| test::run_all(workspace, &[])),
+];
+
 pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<ExitCode> {
-    crate::no_more_arguments(parser)?;
+    let mut chosen = Vec::new();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(name) => chosen.push(find(&name.to_string_lossy())?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if chosen.is_empty() {
+        chosen = STEPS.to_vec();
+    }
     let start = Instant::now();
     let mut report = Vec::new();
-    let mut step = |name: &'static str, body: &dyn Fn() -> Result<bool>| -> Result<()> {
+    for (name, body) in chosen {
         say!("\n== {name}");
         let start = Instant::now();
-        let passed = match body() {
+        let passed = match body(workspace) {
             Ok(passed) => passed,
             Err(error) => {
                 say!("error: {error:#}");
@@ -38,50 +67,11 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
         let took = start.elapsed();
         say!("== {name}: {} in {}", verdict(passed), seconds(took));
         report.push(Done { name, passed, took });
-        Ok(())
-    };
-    step("tidy", &|| tidy::check(workspace))?;
-    step("format", &|| {
-        passes(workspace.cargo().args(["fmt", "--all", "--check"]))
-    })?;
-    step("generated code", &|| {
-        passes(&mut codegen::command(workspace, true))
-    })?;
-    step("isolation", &|| isolation::check(workspace))?;
-    step("lints", &|| {
-        let arguments = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "-D",
-            "warnings",
-        ];
-        passes(workspace.cargo().args(arguments))
-    })?;
-    step("docs", &|| {
-        let arguments = [
-            "doc",
-            "--workspace",
-            "--all-features",
-            "--no-deps",
-            "--document-private-items",
-        ];
-        passes(
-            workspace
-                .cargo()
-                .args(arguments)
-                .env("RUSTDOCFLAGS", "-D warnings"),
-        )
-    })?;
-    step("features", &|| features::check(workspace))?;
-    step("dependencies", &|| dependencies(workspace))?;
-    step("tests", &|| test::run_all(workspace, &[]))?;
+    }
     say!("");
     for done in &report {
         say!(
-            "{:<16} {:<7} {:>9}",
+            "{:<14} {:<6} {:>9}",
             done.name,
             verdict(done.passed),
             seconds(done.took)
@@ -89,7 +79,7 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
     }
     let passed = report.iter().all(|done| done.passed);
     say!(
-        "{:<16} {:<7} {:>9}",
+        "{:<14} {:<6} {:>9}",
         "all",
         verdict(passed),
         seconds(start.elapsed())
@@ -99,6 +89,49 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn find(name: &str) -> Result<Step> {
+    STEPS
+        .into_iter()
+        .find(|(step, _)| *step == name)
+        .with_context(|| {
+            let names: Vec<&str> = STEPS.iter().map(|(step, _)| *step).collect();
+            format!("unknown step '{name}'; there are {}", names.join(", "))
+        })
+}
+
+fn format(workspace: &Workspace) -> Result<bool> {
+    passes(workspace.cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn lints(workspace: &Workspace) -> Result<bool> {
+    let arguments = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--all-features",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    passes(workspace.cargo().args(arguments))
+}
+
+fn docs(workspace: &Workspace) -> Result<bool> {
+    let arguments = [
+        "doc",
+        "--workspace",
+        "--all-features",
+        "--no-deps",
+        "--document-private-items",
+    ];
+    passes(
+        workspace
+            .cargo()
+            .args(arguments)
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
 }
 
 /// Licences, bans and sources of what we depend on, where the tool for it is installed.
@@ -130,4 +163,16 @@ fn verdict(passed: bool) -> &'static str {
 
 fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_found_by_its_name_and_a_wrong_name_lists_them() {
+        assert_eq!(find("lints").unwrap().0, "lints");
+        let error = find("lint").err().unwrap().to_string();
+        assert!(error.contains("tidy, format,"), "{error}");
+    }
 }
