@@ -45,7 +45,7 @@ pub(crate) fn decode_by_prost(frame: Bytes) -> Result<Frame, DecodeError> {
 }
 
 /// The frame, or its bytes when they need a closer look.
-fn decode_quickly(frame: Bytes) -> Result<Frame, Bytes> {
+pub(crate) fn decode_quickly(frame: Bytes) -> Result<Frame, Bytes> {
     let mut cursor = Cursor { bytes: &frame, at: 0 };
     let Some((number, LEN)) = cursor.key() else {
         return Err(frame);

@@ -1,5 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+// The samples and strategies of the tests name this crate as its users do.
+#[cfg(test)]
+extern crate self as waypost_wire;
+
+#[cfg(test)]
+mod against_prost;
 #[cfg(feature = "codec")]
 mod codec;
 mod convert;

@@ -1,0 +1,3 @@
+//! Checks shared by the fuzz targets.
+
+pub mod checks;
