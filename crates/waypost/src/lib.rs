@@ -1,1 +1,24 @@
-//! (being written)
+#![doc = include_str!("../README.md")]
+
+#[cfg(feature = "executables")]
+#[doc(hidden)]
+pub mod app;
+mod stores;
+
+pub use bytes::Bytes;
+pub use stores::{DATASTORE_FEATURES, store_registry};
+pub use waypost_node::{Broker, BrokerBuilder};
+pub use waypost_peer::{
+    BroadcastOutcome, Event, Events, Message, Peer, PeerBuilder, PeerError, RequestError, RequestToken,
+    Settings, StartError, WhenStoreIsLost,
+};
+pub use waypost_session::{MemoryStore, Registry, SessionStore, StoreError, StoreUrl};
+pub use waypost_types::{
+    Address, Identity, Incarnation, Lease, LeaseState, Location, NameError, Outcome, Owner, Seq, Session,
+};
+
+/// This build's version, as in `Cargo.toml`.
+#[must_use]
+pub const fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}

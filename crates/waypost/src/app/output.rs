@@ -1,0 +1,172 @@
+//! Stdout: whole lines in order, by one thread, bounded, flushed when idle.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+/// How many lines may wait to be written.
+const LINES_MAX: usize = 4096;
+/// How many bytes may wait to be written. One line alone may be longer.
+const BYTES_MAX: u32 = 4 << 20;
+
+/// Stdout's reader is gone, or it cannot be written.
+#[derive(Debug)]
+pub(crate) struct Closed;
+
+/// Writes lines to stdout. When its reader is slow, [`line`](Self::line) waits.
+#[derive(Debug)]
+pub(crate) struct Output {
+    lines: mpsc::Sender<Line>,
+    room: Arc<Semaphore>,
+    ended: oneshot::Receiver<io::Result<()>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Output {
+    /// Starts the writer.
+    pub(crate) fn stdout() -> Result<Self> {
+        Self::to(io::stdout())
+    }
+
+    fn to(sink: impl Write + Send + 'static) -> Result<Self> {
+        let (lines, mut queue) = mpsc::channel(LINES_MAX);
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("stdout".to_owned())
+            .spawn(move || {
+                let result = write_all(sink, &mut queue);
+                if let Err(error) = &result
+                    && error.kind() != io::ErrorKind::BrokenPipe
+                {
+                    tracing::error!(%error, "cannot write to stdout");
+                }
+                drop(queue);
+                // Nobody may be waiting for the end.
+                let _ = end.send(result);
+            })
+            .context("cannot start the thread that writes to stdout")?;
+        Ok(Self {
+            lines,
+            room: Arc::new(Semaphore::new(BYTES_MAX as usize)),
+            ended,
+        })
+    }
+
+    /// Writes one line; `bytes` comes without its newline. Returns once it is queued; waits while the queue is full.
+    pub(crate) async fn line(&self, mut bytes: Vec<u8>) -> Result<(), Closed> {
+        bytes.push(b'\n');
+        let wanted = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(BYTES_MAX);
+        let room = tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(wanted) => room.map_err(|_| Closed)?,
+            () = self.lines.closed() => return Err(Closed),
+        };
+        self.lines
+            .send(Line { bytes, _room: room })
+            .await
+            .map_err(|_| Closed)
+    }
+
+    /// Returns once nothing can be written any more.
+    pub(crate) async fn closed(&self) {
+        self.lines.closed().await;
+    }
+
+    /// Waits until everything is written and flushed, but not longer than `until`. A reader that is gone is no error.
+    pub(crate) async fn finish(self, until: Instant) -> Result<()> {
+        drop(self.lines);
+        match timeout_at(until, self.ended).await {
+            Ok(Ok(Err(error))) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error).context("cannot write to stdout")
+            }
+            Ok(_) => Ok(()),
+            Err(_) => {
+                tracing::warn!("stdout's reader is too slow: the last lines are lost");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn write_all(sink: impl Write, queue: &mut mpsc::Receiver<Line>) -> io::Result<()> {
+    let mut sink = io::BufWriter::with_capacity(64 << 10, sink);
+    while let Some(line) = queue.blocking_recv() {
+        sink.write_all(&line.bytes)?;
+        while let Ok(line) = queue.try_recv() {
+            sink.write_all(&line.bytes)?;
+        }
+        sink.flush()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use std::sync::mpsc as blocking;
+
+    /// Takes bytes when told to.
+    struct Gate {
+        open: blocking::Receiver<()>,
+        written: blocking::Sender<Vec<u8>>,
+    }
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.open
+                .recv()
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+            let _ = self.written.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_makes_the_writer_wait_and_loses_nothing() {
+        let (opener, open) = blocking::channel();
+        let (written, pieces) = blocking::channel();
+        let output = Output::to(Gate { open, written }).unwrap();
+        output.line(vec![b'a'; BYTES_MAX as usize]).await.unwrap();
+        let mut second = Box::pin(output.line(b"second".to_vec()));
+        let waits = tokio::time::timeout(Duration::from_millis(1), &mut second).await;
+        assert!(waits.is_err(), "there is no room for a second line");
+        for _ in 0..8 {
+            opener.send(()).unwrap();
+        }
+        second.await.unwrap();
+        output
+            .finish(Instant::now() + Duration::from_secs(10))
+            .await
+            .unwrap();
+        let all: Vec<u8> = pieces.iter().flatten().collect();
+        assert!(all.ends_with(b"a\nsecond\n"));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_gone_ends_the_waiting_and_is_no_error() {
+        let (opener, open) = blocking::channel::<()>();
+        let (written, _pieces) = blocking::channel();
+        let output = Output::to(Gate { open, written }).unwrap();
+        output.line(vec![b'a'; BYTES_MAX as usize]).await.unwrap();
+        drop(opener);
+        output.closed().await;
+        assert!(output.line(b"more".to_vec()).await.is_err());
+        output
+            .finish(Instant::now() + Duration::from_secs(10))
+            .await
+            .unwrap();
+    }
+}

@@ -1,0 +1,79 @@
+//! How much may be under way at once. Beyond it, stdin is read later.
+
+use std::collections::HashMap;
+
+use super::op::{Id, Op};
+use super::sequence::OpId;
+
+/// Most operations under way.
+const OPS_MAX: usize = 8192;
+/// Most bytes of bodies under way, before the operation that goes beyond it.
+const BYTES_MAX: usize = 16 << 20;
+/// Most requests under way. A request may wait for a reply that is still to be read from stdin, so that reading must go
+/// on: one request more than this is `overloaded` at once.
+const REQUESTS_MAX: usize = 4096;
+
+/// What is under way.
+#[derive(Debug, Default)]
+pub(super) struct Admitted {
+    ops: HashMap<OpId, Entry>,
+    bytes: usize,
+    requests: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: usize,
+    is_request: bool,
+    /// Whether somebody waits for an outcome, and under which id.
+    owed: Option<Option<Id>>,
+}
+
+impl Admitted {
+    /// Whether there is room for another operation.
+    pub(super) fn has_room(&self) -> bool {
+        self.ops.len() < OPS_MAX && self.bytes < BYTES_MAX
+    }
+
+    /// Whether there is room for another request.
+    pub(super) const fn has_room_for_request(&self) -> bool {
+        self.requests < REQUESTS_MAX
+    }
+
+    /// Notes that `op` is under way.
+    pub(super) fn insert(&mut self, id: OpId, op: &Op) {
+        let (bytes, owed) = match op {
+            Op::Send { body, ack, id, .. } => (body.len(), ack.then(|| id.clone())),
+            Op::Request { body, id, .. } => (body.len(), Some(id.clone())),
+            Op::Broadcast { body, .. } => (body.len(), None),
+            _ => (0, None),
+        };
+        let is_request = matches!(op, Op::Request { .. });
+        self.bytes += bytes;
+        self.requests += usize::from(is_request);
+        self.ops.insert(
+            id,
+            Entry {
+                bytes,
+                is_request,
+                owed,
+            },
+        );
+    }
+
+    /// Notes that an operation has ended and has had its outcome.
+    pub(super) fn remove(&mut self, id: OpId) {
+        if let Some(entry) = self.ops.remove(&id) {
+            self.bytes -= entry.bytes;
+            self.requests -= usize::from(entry.is_request);
+        }
+    }
+
+    /// Takes all that is still under way and owes an outcome, in the order written.
+    pub(super) fn take_owed(&mut self) -> Vec<(OpId, Option<Id>)> {
+        let all = core::mem::take(self).ops.into_iter();
+        let mut owed: Vec<_> = all.filter_map(|(id, entry)| Some((id, entry.owed?))).collect();
+        owed.sort_unstable_by_key(|(id, _)| *id);
+        owed
+    }
+}

@@ -1,0 +1,328 @@
+//! The state of one `--stdio` server.
+
+use core::future::poll_fn;
+use core::task::Poll;
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use waypost_peer::{Event, Peer, RequestToken};
+use waypost_session::BATCH_MAX;
+use waypost_types::{Identity, Incarnation, Outcome};
+
+use super::super::config::Config;
+use super::super::output::Output;
+use super::admit::Admitted;
+use super::event::Line;
+use super::op::{self, Op};
+use super::perform::{self, Connect, Ended, Running};
+use super::sequence::{OpId, Sequencer};
+use super::{input, perform::outcome};
+
+/// How many batches of connects may be under way; more only wait in the store's own queue.
+const CONNECT_BATCHES_MAX: usize = 2;
+/// How many requests may await their reply from stdin; the oldest gives way.
+const UNANSWERED_MAX: usize = 1 << 16;
+/// What an operation may take beyond the send deadline: a connect before it, a look-up.
+const GRACE: Duration = Duration::from_secs(2);
+
+pub(super) struct Session<'a> {
+    peer: Peer,
+    output: &'a Output,
+    stdout_is_gone: bool,
+    incarnation: Incarnation,
+    sequencer: Sequencer,
+    admitted: Admitted,
+    /// Admitted and not started.
+    waiting: HashMap<OpId, (u64, Op)>,
+    /// Started connects that wait for a batch.
+    connects: VecDeque<Connect>,
+    connect_batches: usize,
+    pub(super) running: FuturesUnordered<Running>,
+    done: VecDeque<Ended>,
+    /// Requests that this server's clients have not answered, by the number they were printed with.
+    unanswered: BTreeMap<u64, RequestToken>,
+    requests: u64,
+    /// The line of a `drain` that waits until everything before it has ended.
+    drain_waits: Option<u64>,
+    drain_asked: bool,
+    drained: bool,
+    quits: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(peer: Peer, output: &'a Output) -> Self {
+        Self {
+            peer,
+            output,
+            stdout_is_gone: false,
+            incarnation: Incarnation(0),
+            sequencer: Sequencer::default(),
+            admitted: Admitted::default(),
+            waiting: HashMap::new(),
+            connects: VecDeque::new(),
+            connect_batches: 0,
+            running: FuturesUnordered::new(),
+            done: VecDeque::new(),
+            unanswered: BTreeMap::new(),
+            requests: 0,
+            drain_waits: None,
+            drain_asked: false,
+            drained: false,
+            quits: false,
+        }
+    }
+
+    /// Whether another line may be read.
+    pub(super) fn admits(&self) -> bool {
+        self.drain_waits.is_none() && !self.quits && self.admitted.has_room()
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.sequencer.len() == 0
+            && self.running.is_empty()
+            && self.done.is_empty()
+            && self.drain_waits.is_none()
+    }
+
+    pub(super) const fn wants_to_quit(&self) -> bool {
+        self.quits
+    }
+
+    pub(super) const fn quit(&mut self) {
+        self.quits = true;
+    }
+
+    pub(super) const fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    pub(super) const fn stdout_is_gone(&self) -> bool {
+        self.stdout_is_gone
+    }
+
+    /// How long what is under way may still take after `quit`.
+    pub(super) fn grace(&self, config: &Config) -> Duration {
+        let drain = if self.drain_asked || self.drain_waits.is_some() {
+            config.drain_deadline
+        } else {
+            Duration::ZERO
+        };
+        config.settings.send_deadline + GRACE + drain
+    }
+
+    /// Obeys one line of stdin.
+    pub(super) async fn obey(&mut self, line: input::Line) {
+        let number = line.number;
+        let parsed = line
+            .text
+            .map_or_else(|| Err("the line is too long".to_owned()), |text| op::parse(&text));
+        match parsed {
+            Ok(op) => self.admit(number, op).await,
+            Err(message) => self.complain(number, &message).await,
+        }
+    }
+
+    async fn admit(&mut self, line: u64, op: Op) {
+        let id = match &op {
+            Op::Connect { client } | Op::Disconnect { client } => self.sequencer.change(client),
+            Op::Send { from, to, .. } => self.sequencer.using(Some(from), &[from, to]),
+            Op::Request { id, .. } if !self.admitted.has_room_for_request() => {
+                return self.say(outcome(id.as_ref(), Outcome::Overloaded)).await;
+            }
+            Op::Request { from, to, .. } => self.sequencer.using(Some(from), &[from, to]),
+            Op::Broadcast { from, .. } => self.sequencer.using(Some(from), &[from]),
+            Op::Locate { client, .. } => self.sequencer.using(None, &[client]),
+            Op::Reply { request, body } => {
+                let result = match self.unanswered.remove(request) {
+                    Some(token) => self
+                        .peer
+                        .reply(token, body.clone())
+                        .map_err(|error| format!("reply: {error}")),
+                    None => Err(format!("no request with the id {request} awaits a reply")),
+                };
+                if let Err(message) = result {
+                    self.complain(line, &message).await;
+                }
+                return;
+            }
+            Op::Drain => {
+                self.drain_waits = Some(line);
+                return;
+            }
+            Op::Quit => return self.quit(),
+        };
+        self.admitted.insert(id, &op);
+        self.waiting.insert(id, (line, op));
+    }
+
+    /// Starts what may start and writes what has ended, until there is neither.
+    pub(super) async fn settle(&mut self) {
+        loop {
+            self.start_ready().await;
+            let ended = match self.done.pop_front() {
+                Some(ended) => ended,
+                None => match self.running.next().now_or_never() {
+                    Some(Some(ended)) => ended,
+                    _ => return,
+                },
+            };
+            for line in ended.lines {
+                self.say(line).await;
+            }
+            for id in ended.ops {
+                self.sequencer.end(id);
+                self.admitted.remove(id);
+            }
+            self.connect_batches -= usize::from(ended.connects);
+        }
+    }
+
+    /// Takes what the caller has got out of `running`.
+    pub(super) fn ended(&mut self, ended: Ended) {
+        self.done.push_back(ended);
+    }
+
+    async fn start_ready(&mut self) {
+        while let Some(id) = self.sequencer.start() {
+            match self.waiting.remove(&id) {
+                Some((line, Op::Connect { client })) => {
+                    self.connects.push_back(Connect { op: id, client, line })
+                }
+                Some((line, op)) => {
+                    self.launch(perform::operation(self.peer.clone(), id, line, op))
+                        .await
+                }
+                None => self.done.push_back(Ended {
+                    ops: vec![id],
+                    ..Ended::default()
+                }),
+            }
+        }
+        while self.connect_batches < CONNECT_BATCHES_MAX && !self.connects.is_empty() {
+            let batch = self
+                .connects
+                .drain(..self.connects.len().min(BATCH_MAX))
+                .collect();
+            self.connect_batches += 1;
+            self.launch(perform::connects(self.peer.clone(), batch)).await;
+        }
+        if let Some(line) = self.drain_waits
+            && self.sequencer.len() == 0
+        {
+            self.drain_waits = None;
+            self.drain_asked = true;
+            self.launch(perform::drain(self.peer.clone(), line)).await;
+        }
+    }
+
+    /// Polls it once, so that operations begin in the order of these calls.
+    async fn launch(&mut self, mut running: Running) {
+        match poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await {
+            Poll::Ready(ended) => self.done.push_back(ended),
+            Poll::Pending => self.running.push(running),
+        }
+    }
+
+    /// Gives every send that is still under way its outcome: it ends with the program.
+    pub(super) async fn give_up(&mut self) {
+        for (id, name) in self.admitted.take_owed() {
+            let certain = self.waiting.contains_key(&id);
+            self.say(outcome(
+                name.as_ref(),
+                if certain {
+                    Outcome::Expired
+                } else {
+                    Outcome::Unknown
+                },
+            ))
+            .await;
+        }
+        self.running.clear();
+    }
+
+    pub(super) async fn registered(&mut self, identity: &Identity, incarnation: Incarnation) {
+        if self.incarnation != incarnation {
+            self.incarnation = incarnation;
+            let line = Line::Registered {
+                identity: identity.as_str(),
+                incarnation: incarnation.0,
+            };
+            self.say(line.encode()).await;
+        }
+    }
+
+    /// Writes what the peer tells.
+    pub(super) async fn show(&mut self, event: Event) {
+        let line = match &event {
+            Event::Registered {
+                identity,
+                incarnation,
+            } => return self.registered(identity, *incarnation).await,
+            Event::Message(message) => Line::Message {
+                from: message.from(),
+                to: message.to(),
+                body: (&**message.body()).into(),
+            },
+            Event::Request { message, .. } => Line::Request {
+                id: self.requests + 1,
+                from: message.from(),
+                to: message.to(),
+                body: (&**message.body()).into(),
+            },
+            Event::Broadcast { from, to, body } => Line::Broadcast {
+                from: from.as_str(),
+                to: to.as_str(),
+                body: (&**body).into(),
+            },
+            Event::Displaced { client, by } => Line::Displaced {
+                client: client.as_str(),
+                by: by.as_str(),
+            },
+            Event::Fenced { superseded } => {
+                tracing::warn!(superseded, "fenced: this incarnation is over");
+                Line::Fenced
+            }
+            Event::Drained => {
+                self.drained = true;
+                if !self.drain_asked {
+                    return;
+                }
+                Line::Drained
+            }
+            Event::SendFailed { to, outcome, count } => {
+                tracing::warn!(%to, %outcome, count, "sends without acknowledgement failed");
+                return;
+            }
+            Event::Disconnected => {
+                tracing::warn!("the link to the broker broke; connects again");
+                return;
+            }
+            other => {
+                tracing::debug!(event = ?other, "not shown");
+                return;
+            }
+        };
+        let line = line.encode();
+        if let Event::Request { token, .. } = event {
+            self.requests += 1;
+            self.unanswered.insert(self.requests, token);
+            if self.unanswered.len() > UNANSWERED_MAX {
+                self.unanswered.pop_first();
+            }
+        }
+        self.say(line).await;
+    }
+
+    async fn complain(&mut self, line: u64, message: &str) {
+        self.say(Line::Error { message, line }.encode()).await;
+    }
+
+    async fn say(&mut self, line: Vec<u8>) {
+        if self.output.line(line).await.is_err() {
+            self.stdout_is_gone = true;
+        }
+    }
+}

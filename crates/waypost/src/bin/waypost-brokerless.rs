@@ -1,0 +1,11 @@
+//! A server that is a node of the mesh itself.
+
+#[cfg(not(any(feature = "embedded", feature = "redis")))]
+compile_error!(
+    "waypost-brokerless needs a datastore: choose one or more of the features `embedded` and `redis`, for example \
+     `cargo build -p waypost --no-default-features --features brokerless,redis`"
+);
+
+fn main() -> std::process::ExitCode {
+    waypost::app::main(waypost::app::Program::Brokerless)
+}

@@ -1,0 +1,48 @@
+//! Which session stores this build has.
+
+use waypost_session::{MemoryStore, Registry};
+
+/// The Cargo features that each add a datastore, in alphabetical order, whether or not this build has them.
+pub const DATASTORE_FEATURES: &[&str] = &["embedded", "redis"];
+
+/// Every session store that is compiled in, by URL scheme. `memory:` is always there: it lives and dies with its
+/// process and is for one broker alone, and for tests.
+///
+/// A registry is an ordinary value, and stores of one's own may be added to it.
+#[must_use]
+pub fn store_registry() -> Registry {
+    let mut registry = Registry::new();
+    MemoryStore::register(&mut registry);
+    #[cfg(feature = "embedded")]
+    waypost_session_embedded::register(&mut registry);
+    #[cfg(feature = "redis")]
+    waypost_session_redis::RedisStore::register(&mut registry);
+    registry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_feature_adds_its_schemes() {
+        let registry = store_registry();
+        let has = |scheme: &str| registry.schemes().any(|known| known == scheme);
+        assert!(has("memory"));
+        assert_eq!(has("embedded"), cfg!(feature = "embedded"));
+        assert_eq!(has("redis"), cfg!(feature = "redis"));
+    }
+
+    #[tokio::test]
+    async fn a_scheme_that_this_build_lacks_is_an_error_that_names_its_feature() {
+        for (url, feature) in [
+            ("riak+http://h:8098/b", "riak"),
+            ("couchbase://u:hunter2@h/b", "couchbase"),
+        ] {
+            let error = store_registry().open(url).await.expect_err(url).to_string();
+            assert!(error.contains(&format!("--features {feature}")), "{error}");
+            assert!(error.contains("memory"), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! JSON lines: two servers of a mesh on one embedded store, driven as a script would.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{BROKERLESS, Process, command, eventually};
+
+struct Two {
+    a: Process,
+    b: Process,
+    _directory: tempfile::TempDir,
+}
+
+fn two() -> Two {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("store");
+    Two {
+        a: Process::brokerless("a", &store),
+        b: Process::brokerless("b", &store),
+        _directory: directory,
+    }
+}
+
+fn one() -> (Process, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    (
+        Process::brokerless("a", &directory.path().join("store")),
+        directory,
+    )
+}
+
+#[test]
+fn registered_is_the_first_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("embedded:{}", directory.path().join("store").display());
+    let mut process = Process::spawn(command(BROKERLESS).args(["7", "9", "--stdio", "--store", &store]));
+    process.write(r#"{"op":"connect","client":"x"}"#);
+    let first = process.next();
+    assert_eq!(
+        (first["event"].as_str(), first["identity"].as_str()),
+        (Some("registered"), Some("server-7"))
+    );
+    assert!(first["incarnation"].as_u64().unwrap() > 0);
+    assert_eq!(process.next()["event"], "connected");
+}
+
+#[test]
+fn a_message_reaches_a_client_of_another_server_and_its_sender_learns_it() {
+    let Two { mut a, mut b, .. } = two();
+    a.connect("alice");
+    b.connect("bob");
+    assert_eq!(a.send("alice", "bob", "hello"), "delivered");
+    assert_eq!(
+        b.event("message"),
+        json!({"event":"message","from":"alice","to":"bob","body":"hello"})
+    );
+    assert_eq!(b.send("bob", "alice", "hi"), "delivered");
+    assert_eq!(a.event("message")["body"], "hi");
+    assert_eq!(a.send("alice", "nobody", "x"), "not_connected");
+}
+
+#[test]
+fn bytes_that_are_no_text_come_as_base64() {
+    let Two { mut a, mut b, .. } = two();
+    a.connect("alice");
+    b.connect("bob");
+    a.write(r#"{"op":"send","from":"alice","to":"bob","body_b64":"/wA=","ack":true,"id":1}"#);
+    assert_eq!(
+        b.event("message"),
+        json!({"event":"message","from":"alice","to":"bob","body_b64":"/wA="})
+    );
+    assert_eq!(
+        a.event("outcome"),
+        json!({"event":"outcome","id":1,"outcome":"delivered"})
+    );
+}
+
+#[test]
+fn a_request_is_answered_by_the_receiving_client() {
+    let Two { mut a, mut b, .. } = two();
+    a.connect("alice");
+    b.connect("bob");
+    a.write(r#"{"op":"request","from":"alice","to":"bob","body":"2+2","id":"sum"}"#);
+    let request = b.event("request");
+    assert_eq!(
+        (request["from"].as_str(), request["body"].as_str()),
+        (Some("alice"), Some("2+2"))
+    );
+    b.write(json!({"op":"reply","id":request["id"],"body":"4"}).to_string());
+    assert_eq!(a.event("reply"), json!({"event":"reply","id":"sum","body":"4"}));
+    b.write(json!({"op":"reply","id":request["id"],"body":"5"}).to_string());
+    assert!(
+        b.event("error")["message"]
+            .as_str()
+            .unwrap()
+            .contains("awaits a reply")
+    );
+    let missed = a.ask(
+        r#"{"op":"request","from":"alice","to":"nobody","body":"?","id":7}"#,
+        "outcome",
+    );
+    assert_eq!(
+        missed,
+        json!({"event":"outcome","id":7,"outcome":"not_connected"})
+    );
+}
+
+#[test]
+fn a_broadcast_reaches_every_client_but_its_sender() {
+    let Two { mut a, mut b, .. } = two();
+    for client in ["a1", "a2"] {
+        a.connect(client);
+    }
+    for client in ["b1", "b2"] {
+        b.connect(client);
+    }
+    let outcome = a.ask(
+        r#"{"op":"broadcast","from":"a1","body":"all","id":1}"#,
+        "broadcast_outcome",
+    );
+    assert_eq!(
+        (outcome["clients"].as_u64(), &outcome["unreached"]),
+        (Some(3), &json!([]))
+    );
+    let mut reached: Vec<_> = [b.event("broadcast"), b.event("broadcast")]
+        .map(|event| event["to"].clone())
+        .to_vec();
+    reached.sort_by_key(Value::to_string);
+    assert_eq!(reached, ["b1", "b2"]);
+    let at_home = a
+        .passed()
+        .into_iter()
+        .map(|text| serde_json::from_str::<Value>(&text).unwrap());
+    let at_home = at_home.into_iter().find(|event| event["event"] == "broadcast");
+    assert_eq!(at_home.unwrap_or_else(|| a.event("broadcast"))["to"], "a2");
+}
+
+#[test]
+fn locate_names_the_server_or_nobody() {
+    let Two { mut a, mut b, .. } = two();
+    b.connect("bob");
+    let found = a.ask(r#"{"op":"locate","client":"bob","id":1}"#, "located");
+    assert_eq!(
+        found,
+        json!({"event":"located","id":1,"client":"bob","identity":"b"})
+    );
+    let missing = a.ask(r#"{"op":"locate","client":"nobody","id":"x"}"#, "located");
+    assert_eq!(
+        missing,
+        json!({"event":"located","id":"x","client":"nobody","identity":null})
+    );
+}
+
+#[test]
+fn a_late_disconnect_does_not_touch_the_client_that_has_moved() {
+    let Two { mut a, mut b, .. } = two();
+    let first = a.connect("eve");
+    let second = b.connect("eve");
+    assert!(second > first);
+    assert_eq!(
+        a.event("displaced"),
+        json!({"event":"displaced","client":"eve","by":"b"})
+    );
+    a.ask(r#"{"op":"disconnect","client":"eve"}"#, "disconnected");
+    a.connect("alice");
+    assert_eq!(
+        a.ask(r#"{"op":"locate","client":"eve","id":1}"#, "located")["identity"],
+        "b"
+    );
+    assert_eq!(a.send("alice", "eve", "still there"), "delivered");
+    assert_eq!(b.event("message")["body"], "still there");
+}
+
+#[test]
+fn operations_on_one_client_take_effect_in_the_order_written() {
+    let (mut a, _directory) = one();
+    for round in 0..20 {
+        a.write(r#"{"op":"connect","client":"x"}"#);
+        a.write(r#"{"op":"connect","client":"y"}"#);
+        a.write(format!(
+            r#"{{"op":"send","from":"x","to":"y","body":"1","ack":true,"id":"{round}-1"}}"#
+        ));
+        a.write(format!(
+            r#"{{"op":"send","from":"x","to":"y","body":"2","ack":true,"id":"{round}-2"}}"#
+        ));
+        a.write(r#"{"op":"disconnect","client":"y"}"#);
+        a.write(format!(
+            r#"{{"op":"send","from":"x","to":"y","body":"3","ack":true,"id":"{round}-3"}}"#
+        ));
+    }
+    for round in 0..20 {
+        let mut outcomes = Vec::new();
+        let mut bodies = Vec::new();
+        while outcomes.len() < 3 {
+            let event = a.next();
+            match event["event"].as_str().unwrap() {
+                "outcome" => outcomes.push((event["id"].clone(), event["outcome"].clone())),
+                "message" => bodies.push(event["body"].clone()),
+                "connected" | "disconnected" => {}
+                _ => panic!("{event}"),
+            }
+        }
+        outcomes.sort_by_key(|(id, _)| id.to_string());
+        let results: Vec<_> = outcomes
+            .iter()
+            .map(|(_, outcome)| outcome.as_str().unwrap())
+            .collect();
+        assert_eq!(
+            results,
+            ["delivered", "delivered", "not_connected"],
+            "round {round}"
+        );
+        assert_eq!(bodies, ["1", "2"], "round {round}");
+    }
+}
+
+#[test]
+fn thousands_of_connects_are_pipelined_and_each_is_answered_once() {
+    const CLIENTS: usize = 5000;
+    let Two { mut a, mut b, .. } = two();
+    for client in 0..CLIENTS {
+        a.write(format!(r#"{{"op":"connect","client":"c{client}"}}"#));
+    }
+    let mut connected: Vec<_> = (0..CLIENTS)
+        .map(|_| a.event("connected")["client"].to_string())
+        .collect();
+    connected.sort();
+    connected.dedup();
+    assert_eq!(connected.len(), CLIENTS);
+    b.connect("bob");
+    for client in 0..CLIENTS {
+        b.write(format!(
+            r#"{{"op":"send","from":"bob","to":"c{client}","body":"x","ack":true,"id":{client}}}"#
+        ));
+    }
+    let mut ids: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let outcome = b.event("outcome");
+            assert_eq!(outcome["outcome"], "delivered", "{outcome}");
+            outcome["id"].as_u64().unwrap()
+        })
+        .collect();
+    ids.sort_unstable();
+    assert!(ids.into_iter().eq(0..CLIENTS as u64));
+    for _ in 0..CLIENTS {
+        a.event("message");
+    }
+}
+
+#[test]
+fn a_bad_line_is_an_error_with_its_number_and_changes_nothing() {
+    let (mut a, _directory) = one();
+    for line in [
+        "hello",
+        r#"{"op":"fly"}"#,
+        r#"{"op":"connect"}"#,
+        r#"{"op":"connect","client":""}"#,
+    ] {
+        a.write(line);
+    }
+    a.write("");
+    a.write(format!(
+        r#"{{"op":"connect","client":"{}"}}"#,
+        "x".repeat(4 << 20)
+    ));
+    for number in [1, 2, 3, 4, 6] {
+        let error = a.next();
+        assert_eq!(
+            (error["event"].as_str(), error["line"].as_u64()),
+            (Some("error"), Some(number)),
+            "{error}"
+        );
+    }
+    a.connect("x");
+}
+
+#[test]
+fn the_end_of_stdin_finishes_what_is_under_way_and_exits_with_0() {
+    let Two { mut a, mut b, .. } = two();
+    b.connect("bob");
+    a.connect("alice");
+    for id in 0..100 {
+        a.write(format!(
+            r#"{{"op":"send","from":"alice","to":"bob","body":"x","ack":true,"id":{id}}}"#
+        ));
+    }
+    a.close_stdin();
+    let mut outcomes = 0;
+    while let Some(line) = a.line() {
+        let event: Value = serde_json::from_str(&line).unwrap();
+        if event["event"] == "outcome" {
+            assert_eq!(event["outcome"], "delivered");
+            outcomes += 1;
+        }
+    }
+    assert_eq!(outcomes, 100);
+    assert_eq!(a.wait().code(), Some(0));
+    assert_eq!(b.send("bob", "alice", "gone"), "not_connected");
+}
+
+#[test]
+fn a_drained_server_stays_until_it_is_told_to_quit() {
+    let (mut a, _directory) = one();
+    a.connect("alice");
+    a.ask(r#"{"op":"drain"}"#, "drained");
+    a.ask(r#"{"op":"connect","client":"late"}"#, "error");
+    a.write(r#"{"op":"quit"}"#);
+    assert_eq!(a.wait().code(), Some(0));
+}
+
+#[test]
+fn a_signal_ends_it_with_0_and_a_closed_stdout_too() {
+    let Two { mut a, b, .. } = two();
+    a.connect("alice");
+    a.signal("TERM");
+    assert_eq!(a.wait().code(), Some(0));
+    drop(b);
+
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("embedded:{}", directory.path().join("store").display());
+    let mut child = command(BROKERLESS)
+        .args(["--stdio", "--identity", "x", "--store", &store])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let status = eventually("it notices that nobody reads", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    let mut log = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut log).unwrap();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn the_ready_file_tells_where_it_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = format!("embedded:{}", directory.path().join("store").display());
+    let ready = directory.path().join("ready.json");
+    let mut process = Process::spawn(
+        command(BROKERLESS)
+            .args([
+                "--stdio",
+                "--identity",
+                "x",
+                "--store",
+                &store,
+                "--listen",
+                "tcp://127.0.0.1:0",
+            ])
+            .args(["--ready-file".as_ref(), ready.as_os_str()]),
+    );
+    process.event("registered");
+    let told: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
+    assert_eq!(
+        (told["identity"].as_str(), told["pid"].as_u64()),
+        (Some("x"), Some(process.child.id().into()))
+    );
+    assert_eq!(told["store"], store);
+    let listen = told["listen"][0].as_str().unwrap();
+    assert!(
+        listen.starts_with("tcp://127.0.0.1:") && !listen.ends_with(":0"),
+        "{listen}"
+    );
+    process.write(r#"{"op":"quit"}"#);
+    assert_eq!(process.wait().code(), Some(0));
+    assert!(!ready.exists());
+}
