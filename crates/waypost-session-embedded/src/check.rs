@@ -71,8 +71,8 @@ pub(crate) fn check(environment: &Environment) -> Result<Report, StoreError> {
                 other.escape_ascii()
             ));
         }
-        held_key(&mut key, session.identity, session.incarnation, address);
-        if tables.held.get(&txn, &key).map_err(failed)?.is_none() {
+        held_key(&mut key, session.identity, session.incarnation, session.slot);
+        if tables.held.get(&txn, &key).map_err(failed)? != Some(address) {
             problems.push(format!("the session of {name} is not among what its owner holds"));
         }
         owner_key(&mut key, session.identity, session.incarnation);
@@ -86,9 +86,9 @@ pub(crate) fn check(environment: &Environment) -> Result<Report, StoreError> {
     }
     let mut held = 0;
     for entry in tables.held.iter(&txn).map_err(failed)? {
-        let (key, _) = entry.map_err(failed)?;
+        let (key, address) = entry.map_err(failed)?;
         held += 1;
-        let Ok((owner, address)) = decode_owner_key(key) else {
+        let Ok((owner, _)) = decode_owner_key(key) else {
             problems.push(format!("what {} holds cannot be read", key.escape_ascii()));
             continue;
         };

@@ -22,6 +22,8 @@ pub(crate) struct SessionRef<'a> {
     pub(crate) identity: &'a str,
     pub(crate) incarnation: Incarnation,
     pub(crate) seq: Seq,
+    /// Where its owner's list of what it holds names it.
+    pub(crate) slot: u64,
 }
 
 impl SessionRef<'_> {
@@ -35,12 +37,13 @@ impl SessionRef<'_> {
     }
 }
 
-/// version, incarnation, seq, identity.
-pub(crate) fn encode_session(out: &mut Vec<u8>, owner: &Owner, seq: Seq) {
+/// version, incarnation, seq, slot, identity.
+pub(crate) fn encode_session(out: &mut Vec<u8>, owner: &Owner, seq: Seq, slot: u64) {
     out.clear();
     out.push(VERSION);
     out.extend_from_slice(&owner.incarnation.0.to_be_bytes());
     out.extend_from_slice(&seq.0.to_be_bytes());
+    out.extend_from_slice(&slot.to_be_bytes());
     out.extend_from_slice(owner.identity.as_str().as_bytes());
 }
 
@@ -52,12 +55,14 @@ pub(crate) fn decode_session(bytes: &[u8]) -> Result<SessionRef<'_>, Corrupt> {
     reader.version()?;
     let incarnation = Incarnation(reader.u64()?);
     let seq = Seq(reader.u64()?);
+    let slot = reader.u64()?;
     let identity = core::str::from_utf8(reader.rest).map_err(|_| Corrupt("session"))?;
     Identity::check(identity).map_err(|_| Corrupt("session"))?;
     Ok(SessionRef {
         identity,
         incarnation,
         seq,
+        slot,
     })
 }
 
@@ -142,10 +147,11 @@ pub(crate) fn owner_key(out: &mut Vec<u8>, identity: &str, incarnation: Incarnat
     out.extend_from_slice(&incarnation.0.to_be_bytes());
 }
 
-/// The key of one thing held: the owner's key, then the address.
-pub(crate) fn held_key(out: &mut Vec<u8>, identity: &str, incarnation: Incarnation, address: &[u8]) {
+/// The key of one thing held: the owner's key, then the slot. Slots grow with time, so that what one server claims is
+/// written side by side, however far apart its addresses are.
+pub(crate) fn held_key(out: &mut Vec<u8>, identity: &str, incarnation: Incarnation, slot: u64) {
     owner_key(out, identity, incarnation);
-    out.extend_from_slice(address);
+    out.extend_from_slice(&slot.to_be_bytes());
 }
 
 /// Reads an owner's key, and what follows it.
@@ -226,9 +232,9 @@ mod tests {
         let mut samples = Vec::new();
         for (identity, number) in [("a", 1), ("sérver/\0 1", u64::MAX), (&*"x".repeat(128), 1 << 40)] {
             let mut out = Vec::new();
-            encode_session(&mut out, &owner(identity, number), Seq(number));
+            encode_session(&mut out, &owner(identity, number), Seq(number), number);
             samples.push(out.clone());
-            held_key(&mut out, identity, Incarnation(number), "add\0ress".as_bytes());
+            held_key(&mut out, identity, Incarnation(number), number);
             samples.push(out.clone());
             for state in [LeaseState::Live, LeaseState::Draining] {
                 let lease = LeaseRef {
@@ -266,13 +272,14 @@ mod tests {
             [("a", 1, 2), (&*"é".repeat(64), u64::MAX, u64::MAX), ("\0", 0, 0)]
         {
             let owner = owner(identity, incarnation);
-            encode_session(&mut out, &owner, Seq(seq));
+            encode_session(&mut out, &owner, Seq(seq), seq / 2);
             let read = decode_session(&out).unwrap();
             assert!(read.is_held_by(&owner));
+            assert_eq!(read.slot, seq / 2);
             assert_eq!(read.to_session().unwrap(), Session::new(owner.clone(), Seq(seq)));
 
-            held_key(&mut out, identity, Incarnation(incarnation), b"address");
-            assert_eq!(decode_owner_key(&out).unwrap(), (owner, &b"address"[..]));
+            held_key(&mut out, identity, Incarnation(incarnation), seq);
+            assert_eq!(decode_owner_key(&out).unwrap(), (owner, &seq.to_be_bytes()[..]));
             assert_eq!(decode_clock(&encode_clock(seq)), Ok(seq));
 
             let location = "u".repeat(512);
@@ -291,7 +298,7 @@ mod tests {
     #[test]
     fn the_longest_key_fits_lmdb() {
         let mut out = Vec::new();
-        held_key(&mut out, &"i".repeat(128), Incarnation(u64::MAX), &[b'a'; 255]);
+        held_key(&mut out, &"i".repeat(128), Incarnation(u64::MAX), u64::MAX);
         assert!(out.len() <= 511, "{}", out.len());
     }
 
@@ -331,7 +338,7 @@ mod tests {
     #[test]
     fn another_version_is_corrupt() {
         let mut out = Vec::new();
-        encode_session(&mut out, &owner("a", 1), Seq(1));
+        encode_session(&mut out, &owner("a", 1), Seq(1), 1);
         out[0] = 2;
         assert_eq!(decode_session(&out), Err(Corrupt("session")));
         assert_eq!(decode_session(&[]), Err(Corrupt("session")));

@@ -25,7 +25,7 @@ pub(crate) struct Tables {
     pub(crate) sessions: Table,
     /// identity -> lease
     pub(crate) leases: Table,
-    /// owner and address -> nothing: what each owner holds, so that reclaiming need not look at everything
+    /// owner and slot -> address: what each owner holds, so that reclaiming need not look at everything
     pub(crate) held: Table,
     /// owner -> nothing: whose lease is over and whose sessions are to be reclaimed
     pub(crate) dead: Table,

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use waypost_session::{Reclaimed, Renewal};
-use waypost_types::{Identity, Incarnation, LeaseState, Location, Owner};
+use waypost_types::{Identity, Incarnation, Lease, LeaseState, Location, Owner};
 
 use crate::codec::{
     LeaseRef, decode_address, decode_lease, decode_owner_key, decode_session, encode_lease, owner_key,
@@ -24,6 +24,15 @@ pub(crate) const FIRST_COUNTER: u64 = 1;
 pub(crate) struct Lapsed {
     pub(crate) owner: Owner,
     pub(crate) counter: u64,
+}
+
+impl From<Lease> for Lapsed {
+    fn from(lease: Lease) -> Self {
+        Self {
+            owner: lease.owner,
+            counter: lease.counter,
+        }
+    }
 }
 
 pub(crate) fn register(
@@ -56,8 +65,8 @@ pub(crate) fn register(
 
 /// Renews, and says what an owner that was renewed has now: counter and term.
 ///
-/// An owner whose lease stood still for longer than its term, but is still there, is renewed: nobody has ended it, so
-/// none of its sessions has been reclaimed, and observers that had given it up see its counter move.
+/// An owner whose lease stood still for longer than its term, but is still there, is renewed: nobody has looked
+/// meanwhile, so nobody has taken it for dead. Whoever does ends the lease, see [`end_lapsed`].
 pub(crate) fn renew(
     tx: &mut Transaction<'_>,
     owner: &Owner,
@@ -134,12 +143,8 @@ fn end(tx: &mut Transaction<'_>, owner: &Owner) -> Result<(), Failure> {
     tx.bury(owner)
 }
 
-/// Ends the leases that lapsed and have not been renewed meanwhile, and removes up to `budget` sessions of the dead.
-pub(crate) fn reclaim(
-    tx: &mut Transaction<'_>,
-    lapsed: &[Lapsed],
-    budget: usize,
-) -> Result<Reclaimed, Failure> {
+/// Ends the leases that lapsed and have not been renewed meanwhile.
+pub(crate) fn end_lapsed(tx: &mut Transaction<'_>, lapsed: &[Lapsed]) -> Result<(), Failure> {
     for Lapsed { owner, counter } in lapsed {
         let lease = tx
             .tables
@@ -149,6 +154,16 @@ pub(crate) fn reclaim(
             end(tx, owner)?;
         }
     }
+    Ok(())
+}
+
+/// Ends the leases that lapsed, and removes up to `budget` sessions of the dead.
+pub(crate) fn reclaim(
+    tx: &mut Transaction<'_>,
+    lapsed: &[Lapsed],
+    budget: usize,
+) -> Result<Reclaimed, Failure> {
+    end_lapsed(tx, lapsed)?;
     let mut left = budget.min(RECLAIM_RECORDS_MAX);
     let mut removed = 0;
     let mut more = false;
@@ -183,27 +198,27 @@ pub(crate) fn reclaim(
 fn reclaim_owner(tx: &mut Transaction<'_>, owner: &Owner, budget: usize) -> Result<(usize, bool), Failure> {
     let mut prefix = Vec::new();
     owner_key(&mut prefix, owner.identity.as_str(), owner.incarnation);
-    let mut keys = Vec::new();
+    let mut held = Vec::new();
     let mut exhausted = true;
     for entry in tx.tables.held.prefix_iter(&tx.txn, &prefix)? {
-        if keys.len() >= budget {
+        if held.len() >= budget {
             exhausted = false;
             break;
         }
-        keys.push(entry?.0.to_vec());
+        let (key, address) = entry?;
+        held.push((key.to_vec(), address.to_vec()));
     }
-    for key in &keys {
-        let address = key.get(prefix.len()..).unwrap_or_default();
-        if decode_address(address).is_ok() {
-            let session = tx.tables.sessions.get(&tx.txn, address)?;
-            // A session that cannot be read is nobody's: its next claim replaces it.
-            let is_theirs = session
-                .is_some_and(|bytes| decode_session(bytes).is_ok_and(|session| session.is_held_by(owner)));
-            if is_theirs {
-                tx.tables.sessions.delete(&mut tx.txn, address)?;
-            }
+    for (key, address) in &held {
+        // An address that cannot be read is not even looked up. A session that cannot be read is nobody's: its next
+        // claim replaces it.
+        if decode_address(address).is_ok()
+            && let Some(bytes) = tx.tables.sessions.get(&tx.txn, address)?
+            && let Ok(session) = decode_session(bytes)
+            && session.is_held_by(owner)
+        {
+            tx.tables.sessions.delete(&mut tx.txn, address)?;
         }
         tx.tables.held.delete(&mut tx.txn, key)?;
     }
-    Ok((keys.len(), exhausted))
+    Ok((held.len(), exhausted))
 }

@@ -40,17 +40,24 @@ impl Observer {
     }
 }
 
+/// What a read found, and the leases that it saw standing still for longer than their terms.
+pub(crate) struct Found<T> {
+    pub(crate) answer: T,
+    pub(crate) lapsed: Vec<Lapsed>,
+}
+
 /// Who holds each address.
 pub(crate) fn lookup(
     environment: &Environment,
     observer: &Observer,
     addresses: &[Address],
-) -> Result<Vec<Option<Session>>, StoreError> {
+) -> Result<Found<Vec<Option<Session>>>, StoreError> {
     const OPERATION: &str = "lookup";
     let asked = observer.now();
     let txn = environment.read(OPERATION)?;
     // Which incarnation of each server is live. Servers are few, sessions are many.
     let mut servers: HashMap<&str, Option<(Identity, Incarnation)>> = HashMap::new();
+    let mut lapsed = Vec::new();
     let mut answers = Vec::with_capacity(addresses.len());
     for address in addresses {
         let record = environment
@@ -75,9 +82,13 @@ pub(crate) fn lookup(
                     .map(|bytes| decode_lease(bytes)?.to_lease(decode_identity(session.identity.as_bytes())?))
                     .transpose()
                     .map_err(|error| corrupt(OPERATION, error))?;
-                let live = lease
-                    .filter(|lease| observer.observe(asked, lease))
-                    .map(|lease| (lease.owner.identity, lease.owner.incarnation));
+                let live = lease.and_then(|lease| {
+                    if observer.observe(asked, &lease) {
+                        return Some((lease.owner.identity, lease.owner.incarnation));
+                    }
+                    lapsed.push(Lapsed::from(lease));
+                    None
+                });
                 servers.entry(session.identity).or_insert(live)
             }
         };
@@ -89,29 +100,26 @@ pub(crate) fn lookup(
             _ => None,
         });
     }
-    Ok(answers)
+    Ok(Found {
+        answer: answers,
+        lapsed,
+    })
 }
 
 /// The live leases.
-pub(crate) fn peers(environment: &Environment, observer: &Observer) -> Result<Vec<Lease>, StoreError> {
-    let (asked, leases) = leases(environment, observer, "peers")?;
-    Ok(leases
+pub(crate) fn peers(
+    environment: &Environment,
+    observer: &Observer,
+    operation: &'static str,
+) -> Result<Found<Vec<Lease>>, StoreError> {
+    let (asked, leases) = leases(environment, observer, operation)?;
+    let (answer, dead): (Vec<_>, Vec<_>) = leases
         .into_iter()
-        .filter(|lease| observer.observe(asked, lease))
-        .collect())
-}
-
-/// The leases that stood still for longer than their terms.
-pub(crate) fn lapsed(environment: &Environment, observer: &Observer) -> Result<Vec<Lapsed>, StoreError> {
-    let (asked, leases) = leases(environment, observer, "reclaim")?;
-    Ok(leases
-        .into_iter()
-        .filter(|lease| !observer.observe(asked, lease))
-        .map(|lease| Lapsed {
-            owner: lease.owner,
-            counter: lease.counter,
-        })
-        .collect())
+        .partition(|lease| observer.observe(asked, lease));
+    Ok(Found {
+        answer,
+        lapsed: dead.into_iter().map(Lapsed::from).collect(),
+    })
 }
 
 /// All leases, and a moment before they were read. Forgets those that are gone.

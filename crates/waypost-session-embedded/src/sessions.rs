@@ -20,13 +20,16 @@ pub(crate) fn claim(
     let mut claimed = Vec::with_capacity(addresses.len());
     for address in addresses {
         // A record that cannot be read is replaced: nobody could ever claim the address otherwise.
-        let displaced = read(tx, address).or_else(|failure| match failure {
+        let before = read(tx, address).or_else(|failure| match failure {
             Failure::Operation(ErrorKind::Corrupt, _) => Ok(None),
             other => Err(other),
         })?;
         let seq = tx.next_seq()?;
-        write(tx, owner, address, seq, displaced.as_ref())?;
-        claimed.push(Claimed { seq, displaced });
+        write(tx, owner, address, seq, seq.0, before.as_ref())?;
+        claimed.push(Claimed {
+            seq,
+            displaced: before.map(|before| before.session),
+        });
     }
     Ok(claimed)
 }
@@ -39,20 +42,20 @@ pub(crate) fn release(
     let mut released = Vec::with_capacity(sessions.len());
     for (address, seq) in sessions {
         let key = address.as_str().as_bytes();
-        let is_theirs = match tx.tables.sessions.get(&tx.txn, key)? {
+        let slot = match tx.tables.sessions.get(&tx.txn, key)? {
             Some(bytes) => {
                 let session = decode_session(bytes)?;
-                session.is_held_by(owner) && session.seq == *seq
+                (session.is_held_by(owner) && session.seq == *seq).then_some(session.slot)
             }
-            None => false,
+            None => None,
         };
-        released.push(if is_theirs {
-            tx.tables.sessions.delete(&mut tx.txn, key)?;
-            held_key(&mut tx.key, owner.identity.as_str(), owner.incarnation, key);
-            tx.tables.held.delete(&mut tx.txn, &tx.key)?;
-            Released::Released
-        } else {
-            Released::NotOwner
+        released.push(match slot {
+            Some(slot) => {
+                tx.tables.sessions.delete(&mut tx.txn, key)?;
+                strike(tx, owner, slot)?;
+                Released::Released
+            }
+            None => Released::NotOwner,
         });
     }
     Ok(released)
@@ -73,13 +76,14 @@ pub(crate) fn restore(
     bury_unless_leased(tx, owner)?;
     let mut restored = Vec::with_capacity(sessions.len());
     for (address, seq) in sessions {
-        let session = read(tx, address)?;
-        restored.push(match session {
-            Some(session) if session.seq > *seq => Restored::Lost(session),
-            Some(session) if session.seq == *seq && session.owner == *owner => Restored::Held,
+        let before = read(tx, address)?;
+        restored.push(match before {
+            Some(Before { session, .. }) if session.seq > *seq => Restored::Lost(session),
+            Some(Before { session, .. }) if session.seq == *seq && session.owner == *owner => Restored::Held,
             older => {
                 tx.advance_past(seq.0)?;
-                write(tx, owner, address, *seq, older.as_ref())?;
+                let slot = tx.next_seq()?.0;
+                write(tx, owner, address, *seq, slot, older.as_ref())?;
                 Restored::Held
             }
         });
@@ -87,37 +91,56 @@ pub(crate) fn restore(
     Ok(restored)
 }
 
-fn read(tx: &Transaction<'_>, address: &Address) -> Result<Option<Session>, Failure> {
+/// What stood at an address.
+struct Before {
+    session: Session,
+    slot: u64,
+}
+
+fn read(tx: &Transaction<'_>, address: &Address) -> Result<Option<Before>, Failure> {
     match tx.tables.sessions.get(&tx.txn, address.as_str().as_bytes())? {
-        Some(bytes) => Ok(Some(decode_session(bytes)?.to_session()?)),
+        Some(bytes) => {
+            let session = decode_session(bytes)?;
+            Ok(Some(Before {
+                slot: session.slot,
+                session: session.to_session()?,
+            }))
+        }
         None => Ok(None),
     }
 }
 
+/// Writes a session, listed at `slot`, a number that was never used before; where the same owner had the address before,
+/// it stays listed where it was.
 fn write(
     tx: &mut Transaction<'_>,
     owner: &Owner,
     address: &Address,
     seq: Seq,
-    before: Option<&Session>,
+    slot: u64,
+    before: Option<&Before>,
 ) -> Result<(), Failure> {
-    let address = address.as_str().as_bytes();
-    encode_session(&mut tx.value, owner, seq);
-    tx.tables.sessions.put(&mut tx.txn, address, &tx.value)?;
-    if let Some(before) = before {
-        if before.owner == *owner {
-            return Ok(());
-        }
-        held_key(
-            &mut tx.key,
-            before.owner.identity.as_str(),
-            before.owner.incarnation,
-            address,
-        );
-        tx.tables.held.delete(&mut tx.txn, &tx.key)?;
+    let key = address.as_str().as_bytes();
+    let listed = before
+        .filter(|before| before.session.owner == *owner)
+        .map(|before| before.slot);
+    encode_session(&mut tx.value, owner, seq, listed.unwrap_or(slot));
+    tx.tables.sessions.put(&mut tx.txn, key, &tx.value)?;
+    if listed.is_some() {
+        return Ok(());
     }
-    held_key(&mut tx.key, owner.identity.as_str(), owner.incarnation, address);
-    tx.tables.held.put(&mut tx.txn, &tx.key, &[])?;
+    if let Some(before) = before {
+        strike(tx, &before.session.owner, before.slot)?;
+    }
+    held_key(&mut tx.key, owner.identity.as_str(), owner.incarnation, slot);
+    tx.tables.held.put(&mut tx.txn, &tx.key, key)?;
+    Ok(())
+}
+
+/// Removes one entry from the list of what the owner holds.
+fn strike(tx: &mut Transaction<'_>, owner: &Owner, slot: u64) -> Result<(), Failure> {
+    held_key(&mut tx.key, owner.identity.as_str(), owner.incarnation, slot);
+    tx.tables.held.delete(&mut tx.txn, &tx.key)?;
     Ok(())
 }
 

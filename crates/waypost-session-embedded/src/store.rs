@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -16,7 +17,7 @@ use crate::check;
 use crate::environment::Environment;
 use crate::error::Failure;
 use crate::options::EmbeddedOptions;
-use crate::reads::{self, Observer};
+use crate::reads::{self, Found, Observer};
 use crate::transaction::Transaction;
 use crate::{leases, sessions};
 
@@ -36,6 +37,17 @@ pub struct EmbeddedStore {
     path: PathBuf,
     environment: RwLock<Option<Arc<Environment>>>,
     observer: Arc<Observer>,
+    /// Whether leases that this handle took for dead are being ended.
+    ending: Arc<AtomicBool>,
+}
+
+/// Says when they have been.
+struct Ending(Arc<AtomicBool>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl EmbeddedStore {
@@ -53,6 +65,7 @@ impl EmbeddedStore {
             path: path.to_owned(),
             environment: RwLock::new(Some(environment)),
             observer: Arc::new(Observer::default()),
+            ending: Arc::new(AtomicBool::new(false)),
         })
     }
 
@@ -74,6 +87,19 @@ impl EmbeddedStore {
                 "the store was closed: open it again",
             )
         })
+    }
+
+    /// Ends the leases of those that a read took for dead, so that they are dead for everybody and a late renewal is told
+    /// so. In passing: the read does not wait for it, and it happens before whatever this process writes next.
+    fn end_lapsed<T>(&self, environment: &Environment, Found { answer, lapsed }: Found<T>) -> T {
+        // One at a time, so that a stuck writer does not find its queue full of these.
+        if !lapsed.is_empty() && !self.ending.swap(true, Ordering::AcqRel) {
+            let guard = Ending(Arc::clone(&self.ending));
+            environment
+                .writer
+                .post("reclaim", guard, move |tx| leases::end_lapsed(tx, &lapsed));
+        }
+        answer
     }
 
     async fn write<T: Send + 'static>(
@@ -173,11 +199,12 @@ impl SessionStore for EmbeddedStore {
 
     async fn peers(&self) -> Result<Vec<Lease>, StoreError> {
         let environment = self.environment("peers")?;
-        let observer = Arc::clone(&self.observer);
-        in_pool("peers", environment.timeout(), move || {
-            reads::peers(&environment, &observer)
+        let (shared, observer) = (Arc::clone(&environment), Arc::clone(&self.observer));
+        let found = in_pool("peers", environment.timeout(), move || {
+            reads::peers(&shared, &observer, "peers")
         })
-        .await
+        .await?;
+        Ok(self.end_lapsed(&environment, found))
     }
 
     async fn claim_many(&self, owner: &Owner, addresses: &[Address]) -> Result<Vec<Claimed>, StoreError> {
@@ -233,21 +260,28 @@ impl SessionStore for EmbeddedStore {
         if addresses.is_empty() {
             return Ok(Vec::new());
         }
-        if addresses.len() <= INLINE_LOOKUPS_MAX {
-            return reads::lookup(&environment, &self.observer, addresses);
-        }
-        let (addresses, observer) = (addresses.to_vec(), Arc::clone(&self.observer));
-        in_pool("lookup", environment.timeout(), move || {
-            reads::lookup(&environment, &observer, &addresses)
-        })
-        .await
+        let found = if addresses.len() <= INLINE_LOOKUPS_MAX {
+            reads::lookup(&environment, &self.observer, addresses)?
+        } else {
+            let addresses = addresses.to_vec();
+            let (shared, observer) = (Arc::clone(&environment), Arc::clone(&self.observer));
+            in_pool("lookup", environment.timeout(), move || {
+                reads::lookup(&shared, &observer, &addresses)
+            })
+            .await?
+        };
+        Ok(self.end_lapsed(&environment, found))
     }
 
     async fn reclaim(&self, budget: usize) -> Result<Reclaimed, StoreError> {
         let environment = self.environment("reclaim")?;
         let observer = Arc::clone(&self.observer);
         let timeout = environment.timeout();
-        let lapsed = in_pool("reclaim", timeout, move || reads::lapsed(&environment, &observer)).await?;
+        let lapsed = in_pool("reclaim", timeout, move || {
+            reads::peers(&environment, &observer, "reclaim")
+        })
+        .await?
+        .lapsed;
         self.write("reclaim", budget.min(BATCH_MAX), move |tx| {
             leases::reclaim(tx, &lapsed, budget)
         })

@@ -19,6 +19,11 @@ use crate::transaction::Transaction;
 const QUEUE_JOBS_MAX: usize = 128;
 /// Most entries (about) that one transaction takes, so that nobody waits long for its end.
 const GROUP_ENTRIES_MAX: usize = 8192;
+/// LMDB's lock is not fair: a process that asks for it again at once has it before those who waited wake up. So after this
+/// long of writing without a pause, a busy one waits ...
+const TURN: Duration = Duration::from_millis(5);
+/// ... for so long, in which the others wake up.
+const TURN_PAUSE: Duration = Duration::from_micros(100);
 /// How often the reader slots of killed processes are looked for.
 const STALE_READERS_EVERY: Duration = Duration::from_secs(30);
 
@@ -76,6 +81,40 @@ where
         // Nobody may be waiting any more.
         let _ = self.reply.send(answer);
     }
+
+    fn operation(&self) -> &'static str {
+        self.operation
+    }
+}
+
+/// A write that nobody waits for. `G` is dropped when it is done or given up.
+struct Post<F, G> {
+    operation: &'static str,
+    work: F,
+    _guard: G,
+}
+
+impl<F, G> Job for Post<F, G>
+where
+    F: FnMut(&mut Transaction<'_>) -> Result<(), Failure> + Send,
+    G: Send,
+{
+    fn entries(&self) -> usize {
+        1
+    }
+
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    fn write(&mut self, transaction: &mut Transaction<'_>) -> Result<(), heed::Error> {
+        match (self.work)(transaction) {
+            Err(Failure::Transaction(error)) => Err(error),
+            Ok(()) | Err(Failure::Operation(..)) => Ok(()),
+        }
+    }
+
+    fn answer(self: Box<Self>, _: Result<(), StoreError>) {}
 
     fn operation(&self) -> &'static str {
         self.operation
@@ -140,6 +179,22 @@ impl Writer {
         }
     }
 
+    /// Does `work` before any write that comes after this call, if there is room in the queue: for what can also be done
+    /// another time. `guard` is dropped when it is done or given up.
+    pub(crate) fn post(
+        &self,
+        operation: &'static str,
+        guard: impl Send + 'static,
+        work: impl FnMut(&mut Transaction<'_>) -> Result<(), Failure> + Send + 'static,
+    ) {
+        // The one who sees the need again posts it again.
+        let _ = self.jobs.try_send(Box::new(Post {
+            operation,
+            work,
+            _guard: guard,
+        }));
+    }
+
     /// Ends the thread once it has done what waits, and returns it to be joined.
     pub(crate) fn end(self) -> Option<JoinHandle<()>> {
         drop(self.jobs);
@@ -165,7 +220,12 @@ fn ended(operation: &'static str) -> StoreError {
 
 fn run(env: &Env<WithoutTls>, tables: Tables, mut queue: mpsc::Receiver<Box<dyn Job>>) {
     let mut stale_readers_at = Instant::now() + STALE_READERS_EVERY;
+    let mut turn_began = Instant::now();
     while let Some(first) = queue.blocking_recv() {
+        if turn_began.elapsed() >= TURN {
+            thread::sleep(TURN_PAUSE);
+            turn_began = Instant::now();
+        }
         let mut entries = first.entries();
         let mut group = vec![first];
         while entries < GROUP_ENTRIES_MAX

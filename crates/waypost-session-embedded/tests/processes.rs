@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use waypost_session::{ErrorKind, Released, Renewal, SessionStore};
@@ -106,6 +107,7 @@ async fn other_process() {
     let name = std::env::var(NAME).unwrap();
     match role.as_str() {
         "hammer" => hammer(&dir, &name).await,
+        "flood" => flood(&dir, &log_of(&dir, &name)).await,
         "hold" => hold_writer_lock(&dir, &log_of(&dir, &name)),
         other => panic!("no such role: {other}"),
     }
@@ -163,6 +165,27 @@ async fn hammer(dir: &Path, name: &str) {
         }
         store.reclaim(50).await.unwrap();
     }
+}
+
+/// Claims large batches from several tasks, so that there is always more to write.
+async fn flood(dir: &Path, log: &Path) {
+    let store = Arc::new(open(dir));
+    let identity = Identity::new("flood").unwrap();
+    let incarnation = store.register(&identity, &location(), DEADLINE).await.unwrap();
+    let owner = Owner::new(identity, incarnation);
+    fs::write(log, "begun\n").unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..4_u64 {
+        let (store, owner) = (Arc::clone(&store), owner.clone());
+        tasks.spawn(async move {
+            let batch: Vec<Address> = (0..1024).map(|i| address(1000 + task * 1024 + i)).collect();
+            loop {
+                // Whether each of these is in time is not the question here.
+                let _ = store.claim_many(&owner, &batch).await;
+            }
+        });
+    }
+    tasks.join_all().await;
 }
 
 #[expect(
@@ -296,4 +319,24 @@ async fn a_writer_lock_that_another_process_keeps_times_out_writes_alone_until_i
         "what was given up is not done later"
     );
     assert_eq!(store.check().unwrap().problems, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_busy_process_does_not_shut_the_others_out() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("store");
+    let store = open(&dir);
+    let identity = Identity::new("server").unwrap();
+    let incarnation = store.register(&identity, &location(), DEADLINE).await.unwrap();
+    let owner = Owner::new(identity, incarnation);
+    let mut flood = Process::start("flood", &dir, "flood");
+    flood.wait_for_progress(1);
+    for _ in 0..50 {
+        let renewed = store
+            .renew(core::slice::from_ref(&owner), &location())
+            .await
+            .expect("in time");
+        assert_eq!(renewed.renewals, [Renewal::Renewed]);
+    }
+    flood.kill();
 }
