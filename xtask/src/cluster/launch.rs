@@ -44,6 +44,8 @@ pub(crate) struct Cluster<'a> {
     interrupt: &'a Interrupt,
     pub(crate) state: State,
     children: Vec<(String, Child)>,
+    /// A command that lets one more server join, driven by hand.
+    pub(crate) join: String,
 }
 
 impl<'a> Cluster<'a> {
@@ -99,6 +101,19 @@ impl<'a> Cluster<'a> {
         for name in &servers {
             self.wait_ready(name)?;
         }
+        self.join = match options.topology {
+            Topology::Broker => {
+                let server = executables.path("waypost-server")?.display();
+                format!(
+                    "{server} --stdio --identity guest --broker {}",
+                    addresses.join(",")
+                )
+            }
+            Topology::Brokerless => {
+                let server = executables.path("waypost-brokerless")?.display();
+                format!("{server} --stdio --identity guest --store {}", self.state.store)
+            }
+        };
         Ok(())
     }
 
@@ -108,7 +123,9 @@ impl<'a> Cluster<'a> {
             StoreChoice::Embedded => {
                 let dir = self.state.dir.join("store");
                 fs::create_dir(&dir).context("cannot create the store's directory")?;
-                Ok(format!("embedded:{}", percent_encoded(&dir.to_string_lossy())))
+                let url = format!("embedded:{}", percent_encoded(&dir.to_string_lossy()));
+                url.clone_into(&mut self.state.store);
+                Ok(url)
             }
             StoreChoice::StartRedis => self.start_redis(),
             StoreChoice::Url { url, .. } => Ok(url.clone()),
