@@ -55,6 +55,7 @@ impl<'a> Cluster<'a> {
             interrupt,
             state,
             children: Vec::new(),
+            join: String::new(),
         }
     }
 

@@ -69,18 +69,53 @@ enum End {
 fn detach(home: &Home, cluster: &mut Cluster<'_>) -> Result<End> {
     cluster.state.owner = None;
     home.save(&cluster.state)?;
+    say!("cluster | It runs in the background. What to try next:");
+    print_next(cluster)?;
+    Ok(End::Detached) => Ok(ExitCode::SUCCESS),
+        Ok(End::Stopped { code, shown: view }) => stop(home, &mut cluster, &interrupt, Some(view))
+            .map(|clean| if clean { code } else { ExitCode::FAILURE }),
+        Err(error) => {
+            // What went wrong first is what the user wants to read, whatever becomes of the clean-up.
+            if let Err(second) = stop(home, &mut cluster, &interrupt, None) {
+                complain(&format!("error while stopping: {second:#}"));
+            }
+            if output::is_broken_pipe(&error) || interrupt.requested() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error)
+        }
+    }
+}
+
+enum End {
+    Detached,
+    Stopped { code: ExitCode, shown: View },
+}
+
+fn detach(home: &Home, cluster: &mut Cluster<'_>) -> Result<End> {
+    cluster.state.owner = None;
+    home.save(&cluster.state)?;
     say!("cluster | runs in the background. {}", NEXT);
     Ok(End::Detached)
 }
 
-const NEXT: &str = "Try: cargo xtask cluster status; cargo xtask cluster logs server-1; \
-                    cargo xtask cluster kill server-2; cargo xtask cluster down";
+fn print_next(cluster: &Cluster<'_>) -> Result<()> {
+    for command in ["status", "logs server-1", "kill server-2", "down"] {
+        say!("cluster |   cargo xtask cluster {command}");
+    }
+    say!("cluster |   {}", cluster.join);
+    say!("cluster |     and then on its stdin, for example: {EXAMPLE}");
+    Ok(())
+}
+
+/// A client of the guest's, which anybody in the cluster then reaches.
+const EXAMPLE: &str = r#"{"op":"connect","client":"me"}"#;
 
 fn print_members(home: &Home, state: &State) -> Result<()> {
     say!("cluster | topology {}, store {}", state.topology, state.store);
     for member in &state.members {
         let address = if member.address.is_empty() {
-            "attached to a broker"
+            "-"
         } else {
             &member.address
         };
@@ -173,10 +208,9 @@ fn follow(cluster: &mut Cluster<'_>, interrupt: &Interrupt) -> Result<End> {
         if !told && view.demo_is_complete() {
             told = true;
             let servers = view.received.len();
-            say!(
-                "cluster | all {servers} servers have received their {DEMO_MESSAGES} messages and keep running."
-            );
-            say!("cluster | In another terminal: {NEXT}. Ctrl-C here drains all.");
+            say!("cluster | all {servers} servers have received their {DEMO_MESSAGES} messages and keep running.");
+            say!("cluster | Ctrl-C drains all. What to try next, in another terminal:");
+            print_next(cluster)?;
         }
         std::thread::sleep(POLL);
     };
