@@ -37,12 +37,12 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, options: &UpOptions) -> Re
     let state = home.begin(options.topology.name(), &store)?;
     let mut cluster = Cluster::new(home, &interrupt, state);
     let shown = cluster.start(options, &executables).and_then(|()| {
-        print_members(home, &cluster.state)?;
+        let printed = print_members(home, &cluster.state);
         if options.detach {
-            detach(home, &mut cluster)
-        } else {
-            follow(&mut cluster, &interrupt)
+            // It is up and meant to stay, whoever reads about it.
+            return detach(home, &mut cluster);
         }
+        printed.and_then(|()| follow(&mut cluster, &interrupt))
     });
     match shown {
         Ok(End::Detached) => Ok(ExitCode::SUCCESS),
@@ -69,33 +69,8 @@ enum End {
 fn detach(home: &Home, cluster: &mut Cluster<'_>) -> Result<End> {
     cluster.state.owner = None;
     home.save(&cluster.state)?;
-    say!("cluster | It runs in the background. What to try next:");
-    print_next(cluster)?;
-    Ok(End::Detached) => Ok(ExitCode::SUCCESS),
-        Ok(End::Stopped { code, shown: view }) => stop(home, &mut cluster, &interrupt, Some(view))
-            .map(|clean| if clean { code } else { ExitCode::FAILURE }),
-        Err(error) => {
-            // What went wrong first is what the user wants to read, whatever becomes of the clean-up.
-            if let Err(second) = stop(home, &mut cluster, &interrupt, None) {
-                complain(&format!("error while stopping: {second:#}"));
-            }
-            if output::is_broken_pipe(&error) || interrupt.requested() {
-                return Ok(ExitCode::SUCCESS);
-            }
-            Err(error)
-        }
-    }
-}
-
-enum End {
-    Detached,
-    Stopped { code: ExitCode, shown: View },
-}
-
-fn detach(home: &Home, cluster: &mut Cluster<'_>) -> Result<End> {
-    cluster.state.owner = None;
-    home.save(&cluster.state)?;
-    say!("cluster | runs in the background. {}", NEXT);
+    let _ = output::line("cluster | It runs in the background. What to try next:");
+    let _ = print_next(cluster);
     Ok(End::Detached)
 }
 
@@ -208,7 +183,9 @@ fn follow(cluster: &mut Cluster<'_>, interrupt: &Interrupt) -> Result<End> {
         if !told && view.demo_is_complete() {
             told = true;
             let servers = view.received.len();
-            say!("cluster | all {servers} servers have received their {DEMO_MESSAGES} messages and keep running.");
+            say!(
+                "cluster | all {servers} servers have received their {DEMO_MESSAGES} messages and keep running."
+            );
             say!("cluster | Ctrl-C drains all. What to try next, in another terminal:");
             print_next(cluster)?;
         }
