@@ -54,8 +54,10 @@ impl Acceptor {
     /// Accepts from `listener` and gives each open link to `links`, until the receiver of `links` is dropped. A
     /// connection whose handshake fails is logged and closed, and concerns nobody else.
     ///
+    /// When it returns, the listener is closed and all handshakes have ended.
+    ///
     /// # Cancel safety
-    /// Dropping the future ends all handshakes that are not done, and closes the listener.
+    /// Dropping the future closes the listener, and the handshakes that are not done end soon after.
     pub async fn run(&self, listener: Listener, links: mpsc::Sender<Accepted>) {
         let mut tasks = JoinSet::new();
         loop {
@@ -68,9 +70,11 @@ impl Acceptor {
                     Err(full) => self.turn_away(incoming, full.to_string(), &mut tasks),
                 },
                 Some(_) = tasks.join_next() => {}
-                () = links.closed() => return,
+                () = links.closed() => break,
             }
         }
+        drop(listener);
+        tasks.shutdown().await;
     }
 
     fn turn_away(&self, incoming: Incoming, text: String, tasks: &mut JoinSet<()>) {

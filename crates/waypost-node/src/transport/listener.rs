@@ -74,10 +74,10 @@ pub struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
-    // The file is dropped after the listener is closed: in between a dial is refused, which is right.
+    // The file goes first: see there.
     Unix(
-        UnixListener,
         #[expect(dead_code, reason = "held for its drop")] SocketFile,
+        UnixListener,
     ),
     #[cfg(feature = "tls")]
     Tls(TcpListener, TlsServer),
@@ -163,10 +163,10 @@ impl Listener {
             #[cfg(not(feature = "tls"))]
             EndpointUrl::Tls { .. } => Err(ListenError::TlsNotSet { url: url.clone() }),
             EndpointUrl::Unix { path } => {
-                let (socket, file) = socket_file::bind(path).map_err(failed)?;
+                let (file, socket) = socket_file::bind(path).await.map_err(failed)?;
                 let socket = UnixListener::from_std(socket).map_err(failed)?;
                 Ok(Self {
-                    socket: Socket::Unix(socket, file),
+                    socket: Socket::Unix(file, socket),
                     url: url.clone(),
                 })
             }
@@ -212,7 +212,7 @@ impl Listener {
                     tls: None,
                 })
             }
-            Socket::Unix(socket, _) => {
+            Socket::Unix(_, socket) => {
                 let (stream, _) = socket.accept().await?;
                 Ok(Incoming {
                     stream: Stream::unix(stream),

@@ -1,17 +1,22 @@
 //! The file of a unix socket that this process listens on: taken over when stale, never from a live process.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::time::{Instant, sleep};
 
-/// How often a bind is tried against other processes that start at the same moment.
-const ATTEMPTS: u32 = 3;
+/// How long other processes that start in the same directory are waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(2);
 
-/// Removed when dropped, if the file is still the one that was bound.
+/// Removed when dropped, if the file is still the one that was bound. Drop it before the listener: while that lives,
+/// nobody takes the path over.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -21,7 +26,6 @@ pub(super) struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // A process that took the path over has another inode there.
         if self.id.is_some() && self.id == file_id(&self.path) {
             let _ = fs::remove_file(&self.path);
         }
@@ -32,37 +36,47 @@ impl Drop for SocketFile {
 ///
 /// # Errors
 /// `AddrInUse` when somebody listens on it, or when the file is not a socket; the file is then as it was.
-pub(super) fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    for _ in 0..ATTEMPTS {
-        match UnixListener::bind(path) {
-            Ok(listener) => {
-                listener.set_nonblocking(true)?;
-                let file = SocketFile {
-                    path: path.to_owned(),
-                    id: file_id(path),
-                };
-                return Ok((listener, file));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => clear_stale(path)?,
-            Err(error) => return Err(error),
+pub(super) async fn bind(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
+    // Two processes that find the same stale file must not remove each other's new one, and one that is between its bind
+    // and its listen looks stale.
+    let _lock = lock_directory(path).await;
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            clear_stale(path)?;
+            UnixListener::bind(path)?
         }
+        other => other?,
+    };
+    let file = SocketFile {
+        path: path.to_owned(),
+        id: file_id(path),
+    };
+    listener.set_nonblocking(true)?;
+    Ok((file, listener))
+}
+
+/// Locks the directory of `path` itself, so that no lock file is left behind. Without a lock (the directory cannot be
+/// read, or a stranger holds its lock) it goes on: the lock only settles races.
+async fn lock_directory(path: &Path) -> Option<File> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = File::open(directory).ok()?;
+    let deadline = Instant::now() + LOCK_WAIT;
+    while flock(&directory, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= deadline {
+            tracing::debug!(path = %path.display(), "the socket's directory is locked by another program");
+            return None;
+        }
+        sleep(LOCK_RETRY).await;
     }
-    Err(in_use(
-        "other processes keep binding this socket: give each its own path",
-    ))
+    Some(directory)
 }
 
 /// Removes the socket at `path` if nobody listens on it.
-///
-/// Two processes may do this at once, and the file that is removed must be the one that was found stale and not the
-/// other's new one. So it is moved aside first and looked at again there, where nobody else touches it.
 fn clear_stale(path: &Path) -> io::Result<()> {
-    let metadata = match fs::symlink_metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !metadata.file_type().is_socket() {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(in_use(
             "the path exists and is not a socket: remove it or choose another",
         ));
@@ -72,26 +86,7 @@ fn clear_stale(path: &Path) -> io::Result<()> {
             "another process listens on this socket: stop it or choose another path",
         ));
     }
-    let aside = aside(path);
-    match fs::rename(path, &aside) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    }
-    match is_live(&aside) {
-        Ok(false) => fs::remove_file(&aside),
-        other => {
-            // A link, as a rename would overwrite what a third process may have put there.
-            let restored = fs::hard_link(&aside, path);
-            fs::remove_file(&aside)?;
-            restored?;
-            other.and_then(|_| {
-                Err(in_use(
-                    "another process listens on this socket: stop it or choose another path",
-                ))
-            })
-        }
-    }
+    fs::remove_file(path)
 }
 
 /// It does not block, as a live process whose queue of connections is full would make it wait.
@@ -107,11 +102,6 @@ fn is_live(path: &Path) -> io::Result<bool> {
             _ => Err(error),
         },
     }
-}
-
-/// In the same directory, so that the rename is atomic.
-fn aside(path: &Path) -> PathBuf {
-    path.with_file_name(format!(".{:07x}", rand::random::<u32>() >> 4))
 }
 
 fn file_id(path: &Path) -> Option<(u64, u64)> {
