@@ -9,6 +9,8 @@ use crate::{CASES, Case, Ctx, Rng, Stop, StoreBuilder};
 
 /// No case takes longer.
 const CASE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Nor the closing of its store.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Repeats a run: set it to the seed that a failure printed.
 const SEED_VARIABLE: &str = "WAYPOST_TEST_SEED";
 
@@ -67,7 +69,8 @@ pub async fn run_case(builder: &dyn StoreBuilder, case: &'static Case) -> Verdic
     if ended.is_err() {
         task.abort();
     }
-    ctx.store().close().await;
+    // A store that does not close in time must not stop the run.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ctx.store().close()).await;
     match ended {
         Ok(Ok(Ok(()))) => Verdict::Passed,
         Ok(Ok(Err(Stop::NotApplicable(what)))) => Verdict::NotApplicable(what),

@@ -114,6 +114,24 @@ pub async fn renewals_answer_in_the_order_of_the_owners(ctx: &Ctx) -> Result<(),
     Ok(())
 }
 
+/// While the datastore loses nothing, every renewal by one handle reports the same generation: nobody restores in vain.
+pub async fn generation_stays_while_nothing_is_lost(ctx: &Ctx) -> Result<(), Stop> {
+    let owner = ctx.server("server").await?;
+    let renew = async || {
+        ctx.store()
+            .renew(core::slice::from_ref(&owner), &ctx.location()?)
+            .await
+            .map_err(Stop::from)
+    };
+    let generation = renew().await?.generation;
+    for address in ctx.addresses("a", 5)? {
+        ctx.store().claim(&owner, &address).await?;
+        ctx.open().await?.close().await;
+        check_eq!(renew().await?.generation, generation, "generation");
+    }
+    Ok(())
+}
+
 /// A renewal sets where the server is reached: moving to another broker is one lease write.
 pub async fn renewal_sets_the_location(ctx: &Ctx) -> Result<(), Stop> {
     let owner = ctx.server("server").await?;

@@ -76,6 +76,7 @@ macro_rules! __for_each_case {
             leases: incarnation_grows_across_deregistration
             leases: renewal_is_answered_and_moves_the_counter
             leases: renewals_answer_in_the_order_of_the_owners
+            leases: generation_stays_while_nothing_is_lost
             leases: renewal_sets_the_location
             leases: older_incarnation_is_superseded
             leases: sessions_of_an_older_incarnation_are_invisible_at_once

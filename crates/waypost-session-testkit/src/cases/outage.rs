@@ -14,13 +14,18 @@ use crate::{Ctx, Stop};
 const ALL_VERBS_WITHIN: Duration = Duration::from_secs(60);
 
 /// While the datastore is gone every verb fails in bounded time with `Unavailable` or `Timeout` and without the password;
-/// when it is back the same handle works again, and a durable store has kept what it acknowledged.
+/// when it is back the same handle works again. A durable store has kept what it acknowledged; any other says by another
+/// generation that it has lost something.
 pub async fn store_gone_and_back(ctx: &Ctx) -> Result<(), Stop> {
     let outage = ctx.outage()?;
     let owner = ctx.server("server").await?;
     let address = ctx.address("a")?;
     let location = ctx.location()?;
     let claimed = ctx.store().claim(&owner, &address).await?;
+    let before = ctx
+        .store()
+        .renew(core::slice::from_ref(&owner), &location)
+        .await?;
 
     outage
         .stop()
@@ -63,18 +68,23 @@ pub async fn store_gone_and_back(ctx: &Ctx) -> Result<(), Stop> {
         Ok(ctx.store().lookup(&address).await.is_ok())
     })
     .await?;
+    let kept = ctx.store().lookup(&address).await?;
+    let renewed = ctx
+        .store()
+        .renew(core::slice::from_ref(&owner), &location)
+        .await?;
     if ctx.capabilities().durable {
         let expected = Some(Session::new(owner.clone(), claimed.seq));
+        check_eq!(kept, expected, "what a durable store has kept");
         check_eq!(
-            ctx.store().lookup(&address).await?,
-            expected,
-            "what a durable store has kept"
-        );
-        let renewals = ctx.store().renew(&[owner], &location).await?.renewals;
-        check_eq!(
-            renewals,
+            renewed.renewals,
             [Renewal::Renewed],
             "renewal of what a durable store has kept"
+        );
+    } else if kept.is_none() {
+        check!(
+            renewed.generation != before.generation,
+            "a session was lost and the generation is the same"
         );
     }
     let after = ctx.server("after").await?;

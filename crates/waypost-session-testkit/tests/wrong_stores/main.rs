@@ -55,6 +55,8 @@ fails! {
     FencesNothing: older_incarnation_is_superseded, racing_registrations_leave_exactly_one_lease;
     NeverExpires: lapsed_lease_is_gone_for_everybody_and_for_itself;
     ExpiresWhatIsRenewed: renewed_lease_stays_while_an_idle_one_lapses;
+    GenerationWanders: generation_stays_while_nothing_is_lost;
+    LosesEverythingInSilence: store_gone_and_back;
     RenewalEndsDraining: draining_is_visible_and_survives_renewal;
     RestoreOverwrites: restore_is_lost_to_a_newer_claim, racing_restores_never_beat_a_newer_claim;
     RestoreForgetsSeqs: claim_after_restore_gets_a_greater_seq;

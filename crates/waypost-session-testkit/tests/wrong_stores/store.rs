@@ -34,6 +34,8 @@ pub(crate) enum Flaw {
     FencesNothing,
     NeverExpires,
     ExpiresWhatIsRenewed,
+    GenerationWanders,
+    LosesEverythingInSilence,
     RenewalEndsDraining,
     RestoreOverwrites,
     RestoreForgetsSeqs,
@@ -149,6 +151,9 @@ impl FlawedStore {
         }
         let is_read = ["lookup", "peers"].contains(&operation);
         if self.shared.gone.load(Ordering::SeqCst) && !(is_read && self.has(Flaw::AnswersWhileGone)) {
+            if self.has(Flaw::LosesEverythingInSilence) {
+                self.shared.sessions.lock().unwrap().clear();
+            }
             return unavailable("gone");
         }
         Ok(())
@@ -282,7 +287,7 @@ fn torn_order(standing: &Option<Session>, seq: Seq) -> bool {
 #[async_trait]
 impl SessionStore for FlawedStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::FULL
+        Capabilities::FULL.with_durable(!self.has(Flaw::LosesEverythingInSilence))
     }
 
     async fn register(
@@ -309,6 +314,9 @@ impl SessionStore for FlawedStore {
             });
         }
         let mut renewed = self.leases.renew(owners, location).await?;
+        if self.has(Flaw::GenerationWanders) {
+            renewed.generation = self.shared.last_seq.load(Ordering::SeqCst);
+        }
         self.shared.renewed.lock().unwrap().extend(owners.iter().cloned());
         for renewal in &mut renewed.renewals {
             match renewal {
