@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long anything may take before the test fails.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The three executables.
-pub const BROKER: &str = env!("CARGO_BIN_EXE_waypost-broker");
-pub const SERVER: &str = env!("CARGO_BIN_EXE_waypost-server");
-pub const BROKERLESS: &str = env!("CARGO_BIN_EXE_waypost-brokerless");
+pub(crate) const BROKER: &str = env!("CARGO_BIN_EXE_waypost-broker");
+pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_waypost-server");
+pub(crate) const BROKERLESS: &str = env!("CARGO_BIN_EXE_waypost-brokerless");
 
 /// A command that knows nothing of the environment's settings.
-pub fn command(program: &str) -> Command {
+pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("WAYPOST_") {
@@ -31,7 +31,7 @@ pub fn command(program: &str) -> Command {
 }
 
 /// Runs to the end and returns exit code, stdout and stderr.
-pub fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = command(program)
         .args(arguments)
         .stdin(Stdio::null())
@@ -42,7 +42,7 @@ pub fn run(program: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// Waits until `condition` gives a value.
-pub fn eventually<T>(what: impl Debug, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: impl Debug, mut condition: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + DEADLINE;
     loop {
         if let Some(value) = condition() {
@@ -54,8 +54,8 @@ pub fn eventually<T>(what: impl Debug, mut condition: impl FnMut() -> Option<T>)
 }
 
 /// A running process whose output comes line by line.
-pub struct Process {
-    pub child: Child,
+pub(crate) struct Process {
+    pub(crate) child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     log: Receiver<String>,
@@ -64,7 +64,7 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn spawn(command: &mut Command) -> Self {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -72,7 +72,7 @@ impl Process {
             .spawn()
             .unwrap();
         let lines = lines(child.stdout.take().unwrap());
-        let log = lines_of_log(child.stderr.take().unwrap());
+        let log = lines(child.stderr.take().unwrap());
         Self {
             stdin: child.stdin.take(),
             child,
@@ -83,7 +83,7 @@ impl Process {
     }
 
     /// A `waypost-brokerless --stdio` that has registered.
-    pub fn brokerless(identity: &str, store: &Path) -> Self {
+    pub(crate) fn brokerless(identity: &str, store: &Path) -> Self {
         let store = format!("embedded:{}", store.display());
         let mut process =
             Self::spawn(command(BROKERLESS).args(["--stdio", "--identity", identity, "--store", &store]));
@@ -92,18 +92,18 @@ impl Process {
     }
 
     /// Writes a line to stdin.
-    pub fn write(&mut self, line: impl AsRef<str>) {
+    pub(crate) fn write(&mut self, line: impl AsRef<str>) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(line.as_ref().as_bytes()).unwrap();
         stdin.write_all(b"\n").unwrap();
     }
 
-    pub fn close_stdin(&mut self) {
+    pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
     /// The next line of stdout; none at its end.
-    pub fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         match self.lines.recv_timeout(DEADLINE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -112,14 +112,14 @@ impl Process {
     }
 
     /// The next line of stdout as JSON.
-    pub fn next(&mut self) -> Value {
+    pub(crate) fn next(&mut self) -> Value {
         let line = self.line();
         let line = line.unwrap_or_else(|| panic!("stdout has ended; log:\n{}", self.drain_log()));
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
     /// The next event of that kind; others before it are kept for [`passed`](Self::passed).
-    pub fn event(&mut self, kind: &str) -> Value {
+    pub(crate) fn event(&mut self, kind: &str) -> Value {
         loop {
             let value = self.next();
             if value["event"] == kind {
@@ -130,24 +130,24 @@ impl Process {
     }
 
     /// Events that were read while others were waited for.
-    pub fn passed(&mut self) -> Vec<String> {
+    pub(crate) fn passed(&mut self) -> Vec<String> {
         std::mem::take(&mut self.passed)
     }
 
     /// Writes a line and returns the next event of that kind.
-    pub fn ask(&mut self, line: impl AsRef<str>, kind: &str) -> Value {
+    pub(crate) fn ask(&mut self, line: impl AsRef<str>, kind: &str) -> Value {
         self.write(line);
         self.event(kind)
     }
 
-    pub fn connect(&mut self, client: &str) -> u64 {
+    pub(crate) fn connect(&mut self, client: &str) -> u64 {
         let event = self.ask(format!(r#"{{"op":"connect","client":"{client}"}}"#), "connected");
         assert_eq!(event["client"], client);
         event["seq"].as_u64().unwrap()
     }
 
     /// Sends with an acknowledgement and returns the outcome.
-    pub fn send(&mut self, from: &str, to: &str, body: &str) -> String {
+    pub(crate) fn send(&mut self, from: &str, to: &str, body: &str) -> String {
         let line = format!(
             r#"{{"op":"send","from":"{from}","to":"{to}","body":"{body}","ack":true,"id":"{body}"}}"#
         );
@@ -156,24 +156,24 @@ impl Process {
         event["outcome"].as_str().unwrap().to_owned()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();
         assert!(status.unwrap().success());
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         eventually("the process ends", || self.child.try_wait().unwrap())
     }
 
     /// What the process has logged until now.
-    pub fn drain_log(&mut self) -> String {
+    pub(crate) fn drain_log(&mut self) -> String {
         self.log.try_iter().collect::<Vec<_>>().join("\n")
     }
 
     /// Waits for a log record with that text.
-    pub fn logged(&mut self, text: &str) -> String {
+    pub(crate) fn logged(&mut self, text: &str) -> String {
         eventually(text, || self.log.try_iter().find(|line| line.contains(text)))
     }
 }
@@ -184,7 +184,8 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("log of {}:\n{}", self.child.id(), self.drain_log());
+            let log = format!("log of {}:\n{}\n", self.child.id(), self.drain_log());
+            let _ = std::io::stderr().write_all(log.as_bytes());
         }
     }
 }
@@ -199,8 +200,4 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
-}
-
-fn lines_of_log(stream: impl Read + Send + 'static) -> Receiver<String> {
-    lines(stream)
 }

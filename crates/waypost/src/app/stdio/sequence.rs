@@ -179,7 +179,7 @@ mod tests {
         let ids = [
             sequencer.change(&address("a")),
             sequencer.change(&address("b")),
-            sequencer.free(),
+            sequencer.using(None, &[&address("c")]),
         ];
         assert_eq!(started(&mut sequencer), ids);
     }
