@@ -56,17 +56,29 @@ impl<T> Core<T> {
         }
     }
 
-    /// Whether a message to this address may be taken in now.
-    pub fn room(&mut self, now: MonoTime, to: &str) -> Room {
-        match (&mut self.router, &mut self.endpoint) {
-            (Some(router), Some(endpoint)) => match router.room(now, to) {
-                // A mesh server's own clients are behind its own inbox.
-                Room::Yes if endpoint.inbox_is_full() && endpoint.holds(to).is_some() => Room::Wait,
-                room => room,
-            },
-            (Some(router), None) => router.room(now, to),
-            (None, Some(endpoint)) => endpoint.room(now),
-            (None, None) => Room::No,
+    /// Whether the program may send a message to this address now.
+    pub fn room_to_send(&mut self, now: MonoTime, to: &str) -> Room {
+        let endpoint = self
+            .endpoint
+            .as_mut()
+            .map_or(Room::Yes, |endpoint| endpoint.room(now));
+        if endpoint == Room::Yes {
+            self.room_to_take(now, to)
+        } else {
+            endpoint
+        }
+    }
+
+    /// Whether a message to this address that has come by a link may be taken in now. `Wait`: the link should not be read
+    /// for a moment, and pumping may help.
+    pub fn room_to_take(&mut self, now: MonoTime, to: &str) -> Room {
+        let router = self
+            .router
+            .as_mut()
+            .map_or(Room::Yes, |router| router.room(now, to));
+        match &mut self.endpoint {
+            Some(endpoint) if router == Room::Yes && endpoint.holds(to).is_some() => endpoint.inbox_room(now),
+            _ => router,
         }
     }
 

@@ -1,10 +1,13 @@
 //! What waits for the program: one ordered, bounded stream.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use waypost_types::{Address, Identity, Incarnation, Outcome, Owner};
+use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner};
 use waypost_wire::Message;
+
+use crate::outbox::Room;
 
 /// Something that the program is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,16 +92,36 @@ pub(crate) struct Inbox {
     bytes: usize,
     bytes_max: usize,
     reader_idle: bool,
+    stall: Duration,
+    full_since: Option<MonoTime>,
+    stalled: bool,
 }
 
 impl Inbox {
-    pub(crate) const fn new(bytes_max: usize) -> Self {
+    pub(crate) const fn new(bytes_max: usize, stall: Duration) -> Self {
         Self {
             events: VecDeque::new(),
             bytes: 0,
             bytes_max,
             reader_idle: true,
+            stall,
+            full_since: None,
+            stalled: false,
         }
+    }
+
+    /// Whether a message may be put in now. A full inbox is worth waiting for only while the program reads: one that has
+    /// stayed full for `stall` counts as stalled until it has been read down to half.
+    pub(crate) fn room(&mut self, now: MonoTime) -> Room {
+        if !self.is_full() {
+            return Room::Yes;
+        }
+        let since = *self.full_since.get_or_insert(now);
+        if !self.stalled && now.since(since) < self.stall {
+            return Room::Wait;
+        }
+        self.stalled = true;
+        Room::No
     }
 
     pub(crate) const fn is_full(&self) -> bool {
@@ -143,7 +166,6 @@ impl Inbox {
 
     /// Moves up to `max` events out. Returns true when room came free.
     pub(crate) fn take(&mut self, into: &mut VecDeque<Event>, max: usize) -> bool {
-        let was_full = self.is_full();
         for _ in 0..max {
             let Some(event) = self.events.pop_front() else {
                 break;
@@ -152,7 +174,11 @@ impl Inbox {
             into.push_back(event);
         }
         self.reader_idle = into.is_empty();
-        was_full && !self.is_full()
+        if self.bytes * 2 > self.bytes_max {
+            return false;
+        }
+        self.stalled = false;
+        self.full_since.take().is_some()
     }
 
     /// Whether the reader waits and has something to read now.

@@ -158,7 +158,7 @@ impl<T> Endpoint<T> {
             batches: Batches::default(),
             sends: Sends::new(seed, settings.in_flight_max, settings.retransmit_after),
             dedupe: Dedupe::new(seed, settings.in_flight_max),
-            inbox: Inbox::new(settings.inbox_bytes_max),
+            inbox: Inbox::new(settings.inbox_bytes_max, settings.stall),
             lease: LeaseView::new(settings.queue_bytes_max),
             questions: map(seed),
             connecting: std::collections::BTreeSet::new(),
@@ -201,10 +201,10 @@ impl<T> Endpoint<T> {
         self.sends.len()
     }
 
-    /// Whether the shared inbox is full, so that the link should not be read for a moment.
-    #[must_use]
-    pub const fn inbox_is_full(&self) -> bool {
-        self.inbox.is_full()
+    /// Whether a message from the router can be taken in now, as far as the shared inbox is concerned. `Wait`: the link
+    /// should not be read for a moment.
+    pub fn inbox_room(&mut self, now: MonoTime) -> Room {
+        self.inbox.room(now)
     }
 
     /// Whether the endpoint wants its link closed, because the other side is silent or broke the contract.
@@ -626,6 +626,22 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// Ends the lease now, whatever is held or under way, and completes with [`Completion::Drained`].
+    pub fn leave(&mut self, token: T) {
+        if self.refusal().is_some() || !self.link_up || self.standing != Standing::Attached {
+            self.standing = Standing::Idle;
+            return self.done.push((token, Completion::Drained));
+        }
+        if let Some(Some(earlier)) = self.draining.replace(Some(token)) {
+            self.done.push((earlier, Completion::Drained));
+        }
+        self.next_token += 1;
+        self.detaching = Some((self.next_token, false));
+        self.push(Frame::Detach {
+            token: self.next_token,
+        });
+    }
+
     fn drain_step(&mut self) {
         let idle = self.clients.is_empty() && self.sends.is_empty() && self.detaching.is_none();
         if self.draining.is_none() || !idle {
@@ -646,9 +662,9 @@ impl<T> Endpoint<T> {
         self.incarnation = None;
         if drained {
             self.inbox.put(Event::Drained);
-            if let Some(Some(token)) = self.draining.take() {
-                self.done.push((token, Completion::Drained));
-            }
+        }
+        if let Some(Some(token)) = self.draining.take() {
+            self.done.push((token, Completion::Drained));
         }
     }
 

@@ -39,9 +39,9 @@ impl<T> Endpoint<T> {
 
     /// Gives a client that is held or being connected an inbox of its own, bounded in bytes by the settings.
     pub fn open_client_inbox(&mut self, address: &str) -> bool {
-        let bytes_max = self.settings.client_inbox_bytes_max;
+        let (bytes_max, stall) = (self.settings.client_inbox_bytes_max, self.settings.stall);
         self.clients.get_mut(address).is_some_and(|client| {
-            client.inbox = Some(Box::new(Inbox::new(bytes_max)));
+            client.inbox = Some(Box::new(Inbox::new(bytes_max, stall)));
             true
         })
     }

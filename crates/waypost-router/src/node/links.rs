@@ -239,6 +239,20 @@ impl Router {
         }
     }
 
+    /// This node ends: takes no more peers and tells every link so. Attached servers go to another broker, or come back.
+    pub fn go_away(&mut self) {
+        self.takes_peers = false;
+        let links: Vec<LinkId> = self
+            .links
+            .keys()
+            .copied()
+            .filter(|id| *id != LinkId::LOCAL)
+            .collect();
+        for id in links {
+            self.close(id, CloseCode::GoingAway, "this node ends");
+        }
+    }
+
     /// The link to a location, dialled now if there is none. `None` when it was found down a moment ago.
     pub(super) fn link_to(&mut self, now: MonoTime, location: &Location) -> Option<LinkId> {
         if let Some(link) = self.places.get(location) {
