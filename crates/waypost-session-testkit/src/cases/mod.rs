@@ -8,6 +8,7 @@
 )]
 
 pub mod batches;
+pub mod expiry;
 pub mod handles;
 pub mod leases;
 pub mod model;
@@ -86,9 +87,9 @@ macro_rules! __for_each_case {
             leases: draining_is_visible_and_survives_renewal
             leases: draining_ends_with_a_new_registration
             leases: draining_is_no_renewal
-            leases: lapsed_lease_is_gone_for_everybody_and_for_itself
-            leases: renewed_lease_stays_while_an_idle_one_lapses
-            leases: server_comes_back_under_a_new_incarnation_after_a_lapse
+            expiry: lapsed_lease_is_gone_for_everybody_and_for_itself
+            expiry: renewed_lease_stays_while_an_idle_one_lapses
+            expiry: server_comes_back_under_a_new_incarnation_after_a_lapse
             batches: batches_answer_in_the_order_of_their_entries
             batches: largest_batch_is_taken
             batches: batch_over_the_bound_is_refused
@@ -171,6 +172,7 @@ mod tests {
     fn every_case_is_listed() {
         let sources = [
             include_str!("batches.rs"),
+            include_str!("expiry.rs"),
             include_str!("handles.rs"),
             include_str!("leases.rs"),
             include_str!("model.rs"),
