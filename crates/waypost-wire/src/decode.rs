@@ -6,19 +6,26 @@
 
 use core::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use prost::Message as _;
-use waypost_types::Address;
+use waypost_types::{ADDRESS_BYTES_MAX, Address};
 
 use crate::convert::{WireNumbers, failed_count, frame_from_gen, message_numbers, outcome_from_gen};
 use crate::encode::tag;
 use crate::error::check_alias;
 use crate::{DecodeError, Failed, Frame, Message, Outcomes, Protobuf, r#gen};
 
-const VARINT: u8 = 0;
-const FIXED_64: u8 = 1;
-const LEN: u8 = 2;
-const FIXED_32: u8 = 5;
+// Wire types.
+const VARINT: u32 = 0;
+const FIXED_64: u32 = 1;
+const LEN: u32 = 2;
+const FIXED_32: u32 = 5;
+
+// Keys of `Frame`: a field's number, and its wire type in the lowest three bits. Those of the messages inside it are
+// written out where they are matched.
+const MESSAGE: u32 = (tag::MESSAGE as u32) << 3 | LEN;
+const BOUNCE: u32 = (tag::BOUNCE as u32) << 3 | LEN;
+const OUTCOMES: u32 = (tag::OUTCOMES as u32) << 3 | LEN;
 
 /// Addresses that lie this close together are kept as one slice, with what lies between them.
 const NAMES_GAP_MAX: usize = 8;
@@ -45,34 +52,47 @@ pub(crate) fn decode_by_prost(frame: Bytes) -> Result<Frame, DecodeError> {
 }
 
 /// The frame, or its bytes when they need a closer look.
+#[inline]
 pub(crate) fn decode_quickly(frame: Bytes) -> Result<Frame, Bytes> {
     let mut cursor = Cursor { bytes: &frame, at: 0 };
-    let Some((number, LEN)) = cursor.key() else {
-        return Err(frame);
-    };
-    let Some(range) = cursor.len_prefixed() else {
+    let (Some(key), Some(range)) = (cursor.u32(), cursor.len_prefixed()) else {
         return Err(frame);
     };
     if range.end != frame.len() {
         return Err(frame);
     }
-    let (message, bounce) = (u32::from(tag::MESSAGE), u32::from(tag::BOUNCE));
-    if number == message || number == bounce {
-        let Some(parts) = MessageParts::read(&frame, range) else {
-            return Err(frame);
-        };
-        return match parts.assemble(frame) {
-            Ok(parsed) if number == message => Ok(Frame::Message(parsed)),
-            Ok(parsed) => Ok(Frame::Bounce(parsed)),
-            Err(frame) => Err(frame),
-        };
+    match key {
+        MESSAGE | BOUNCE => {
+            let Some(parts) = MessageParts::read(&frame, range.start) else {
+                return Err(frame);
+            };
+            let Some((to_len, from_len)) = parts.check_names(&frame) else {
+                return Err(frame);
+            };
+            let Ok(numbers) = message_numbers(&parts.wire, "message") else {
+                return Err(frame);
+            };
+            let body = if parts.body.is_empty() {
+                Bytes::new()
+            } else {
+                frame.slice(parts.body)
+            };
+            let mut names = frame;
+            names.truncate(parts.from.end);
+            names.advance(parts.to.start);
+            let message = Message::from_parts(names, to_len, from_len, body, numbers);
+            Ok(if key == MESSAGE {
+                Frame::Message(message)
+            } else {
+                Frame::Bounce(message)
+            })
+        }
+        OUTCOMES => match outcomes(&frame, range) {
+            Some(outcomes) => Ok(Frame::Outcomes(outcomes)),
+            None => Err(frame),
+        },
+        _ => Err(frame),
     }
-    if number == u32::from(tag::OUTCOMES)
-        && let Some(outcomes) = outcomes(&frame, range)
-    {
-        return Ok(Frame::Outcomes(outcomes));
-    }
-    Err(frame)
 }
 
 /// A place in a frame. Every method gives `None` for what is wrong or needs a closer look.
@@ -87,13 +107,19 @@ impl Cursor<'_> {
         self.at == self.bytes.len()
     }
 
-    #[inline]
+    #[inline(always)]
     fn varint(&mut self) -> Option<u64> {
         let first = *self.bytes.get(self.at)?;
         self.at += 1;
         if first < 0x80 {
-            return Some(first.into());
+            Some(first.into())
+        } else {
+            self.varint_after(first)
         }
+    }
+
+    #[inline(never)]
+    fn varint_after(&mut self, first: u8) -> Option<u64> {
         let mut value = u64::from(first & 0x7f);
         for shift in (7..63).step_by(7) {
             let byte = *self.bytes.get(self.at)?;
@@ -108,21 +134,13 @@ impl Cursor<'_> {
         (last < 2).then_some(value | u64::from(last) << 63)
     }
 
-    #[inline]
+    #[inline(always)]
     fn u32(&mut self) -> Option<u32> {
         u32::try_from(self.varint()?).ok()
     }
 
-    /// A field's number and its wire type.
-    #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "three bits")]
-    fn key(&mut self) -> Option<(u32, u8)> {
-        let key = self.u32()?;
-        (key >= 8).then_some((key >> 3, (key & 7) as u8))
-    }
-
     /// Where the field that begins here lies; the place is then behind it.
-    #[inline]
+    #[inline(always)]
     fn len_prefixed(&mut self) -> Option<Range<usize>> {
         let len = usize::try_from(self.varint()?).ok()?;
         let start = self.at;
@@ -131,8 +149,14 @@ impl Cursor<'_> {
         Some(start..end)
     }
 
-    fn skip(&mut self, wire_type: u8) -> Option<()> {
-        let len = match wire_type {
+    /// Passes over the field behind `key`, whose number must be above `known`: a known number with an unknown wire type
+    /// needs a closer look.
+    #[inline(never)]
+    fn skip(&mut self, key: u32, known: u32) -> Option<()> {
+        if key >> 3 <= known {
+            return None;
+        }
+        let len = match key & 7 {
             VARINT => return self.varint().map(drop),
             LEN => return self.len_prefixed().map(drop),
             FIXED_64 => 8,
@@ -155,70 +179,50 @@ struct MessageParts {
 
 impl MessageParts {
     #[inline]
-    fn read(frame: &[u8], range: Range<usize>) -> Option<Self> {
+    fn read(frame: &[u8], at: usize) -> Option<Self> {
         let mut parts = Self::default();
-        let mut cursor = Cursor {
-            bytes: frame.get(..range.end)?,
-            at: range.start,
-        };
+        let mut cursor = Cursor { bytes: frame, at };
         while !cursor.is_at_end() {
-            match cursor.key()? {
-                (1, LEN) => parts.to = cursor.len_prefixed()?,
-                (2, LEN) => parts.from = cursor.len_prefixed()?,
-                (3, LEN) => parts.body = cursor.len_prefixed()?,
-                (4, VARINT) => parts.wire.id = cursor.varint()?,
-                (5, VARINT) => parts.wire.floor_distance = cursor.varint()?,
-                (6, VARINT) => parts.wire.after_distance = cursor.varint()?,
-                (7, VARINT) => parts.wire.origin = cursor.u32()?,
-                (8, VARINT) => parts.wire.owner = cursor.u32()?,
-                (9, VARINT) => parts.wire.hops = cursor.u32()?,
-                (10, VARINT) => parts.wire.request = cursor.varint()? != 0,
-                (11, VARINT) => parts.wire.ttl_ms = cursor.u32()?,
-                (1..=11, _) => return None,
-                (_, wire_type) => cursor.skip(wire_type)?,
+            match cursor.u32()? {
+                0x0a => parts.to = cursor.len_prefixed()?,
+                0x12 => parts.from = cursor.len_prefixed()?,
+                0x1a => parts.body = cursor.len_prefixed()?,
+                0x20 => parts.wire.id = cursor.varint()?,
+                0x28 => parts.wire.floor_distance = cursor.varint()?,
+                0x30 => parts.wire.after_distance = cursor.varint()?,
+                0x38 => parts.wire.origin = cursor.u32()?,
+                0x40 => parts.wire.owner = cursor.u32()?,
+                0x48 => parts.wire.hops = cursor.u32()?,
+                0x50 => parts.wire.request = cursor.varint()? != 0,
+                0x58 => parts.wire.ttl_ms = cursor.u32()?,
+                key => cursor.skip(key, 11)?,
             }
         }
         Some(parts)
     }
 
-    /// Makes the message of its frame's bytes, which come back when they need a closer look.
+    /// The lengths of the two addresses, if they are addresses and lie close together.
     #[inline]
-    fn assemble(self, frame: Bytes) -> Result<Message, Bytes> {
-        let (Some(to_len), Some(from_len)) = (
-            address_len(&frame[self.to.clone()]),
-            address_len(&frame[self.from.clone()]),
-        ) else {
-            return Err(frame);
-        };
-        let adjacent = self.to.end <= self.from.start && self.from.start - self.to.end <= NAMES_GAP_MAX;
-        if !adjacent {
-            return Err(frame);
+    fn check_names(&self, frame: &[u8]) -> Option<(u8, u8)> {
+        let gap = self.from.start.checked_sub(self.to.end)?;
+        if gap > NAMES_GAP_MAX {
+            return None;
         }
-        // Checked on a message without bytes, because the frame's are taken only when nothing can fail any more.
-        let mut message = Message::from_parts(Bytes::new(), to_len, from_len, Bytes::new());
-        if message_numbers(&mut message, &self.wire, "message").is_err() {
-            return Err(frame);
-        }
-        let body = if self.body.is_empty() {
-            Bytes::new()
-        } else {
-            frame.slice(self.body)
-        };
-        let mut names = frame;
-        names.truncate(self.from.end);
-        bytes::Buf::advance(&mut names, self.to.start);
-        message.set_bytes(names, body);
-        Ok(message)
+        let to_len = address_len(frame.get(self.to.start..self.to.end)?)?;
+        let from_len = address_len(frame.get(self.from.start..self.from.end)?)?;
+        Some((to_len, from_len))
     }
 }
 
 /// The length of an address, if the bytes are one.
 #[inline]
 fn address_len(bytes: &[u8]) -> Option<u8> {
-    let text = core::str::from_utf8(bytes).ok()?;
-    Address::check(text).ok()?;
-    u8::try_from(text.len()).ok()
+    // No longer than a `u8` can say; and most are ASCII, which is quicker to see than UTF-8.
+    let len = u8::try_from(bytes.len()).ok().filter(|len| *len > 0)?;
+    (bytes.is_ascii() || core::str::from_utf8(bytes).is_ok()).then_some(len)
 }
+
+const _: () = assert!(ADDRESS_BYTES_MAX == u8::MAX as usize);
 
 fn outcomes(frame: &[u8], range: Range<usize>) -> Option<Outcomes> {
     let mut outcomes = Outcomes::default();
@@ -227,10 +231,10 @@ fn outcomes(frame: &[u8], range: Range<usize>) -> Option<Outcomes> {
         at: range.start,
     };
     while !cursor.is_at_end() {
-        match cursor.key()? {
-            (1, VARINT) => outcomes.origin = cursor.u32()?,
-            (2, VARINT) => outcomes.delivered.push(cursor.varint()?),
-            (2, LEN) => {
+        match cursor.u32()? {
+            0x08 => outcomes.origin = cursor.u32()?,
+            0x10 => outcomes.delivered.push(cursor.varint()?),
+            0x12 => {
                 let packed = cursor.len_prefixed()?;
                 let mut packed = Cursor {
                     bytes: frame.get(..packed.end)?,
@@ -240,12 +244,11 @@ fn outcomes(frame: &[u8], range: Range<usize>) -> Option<Outcomes> {
                     outcomes.delivered.push(packed.varint()?);
                 }
             }
-            (3, LEN) => {
+            0x1a => {
                 let range = cursor.len_prefixed()?;
                 outcomes.failed.push(failed(frame, range)?);
             }
-            (1..=3, _) => return None,
-            (_, wire_type) => cursor.skip(wire_type)?,
+            key => cursor.skip(key, 3)?,
         }
     }
     check_alias::<DecodeError>("outcomes", "origin", outcomes.origin, 0).ok()?;
@@ -259,14 +262,13 @@ fn failed(frame: &[u8], range: Range<usize>) -> Option<Failed> {
         at: range.start,
     };
     while !cursor.is_at_end() {
-        match cursor.key()? {
-            (1, VARINT) => id = cursor.varint()?,
-            (2, VARINT) => outcome = i32::try_from(cursor.varint()?).ok()?,
-            (3, LEN) => to = frame.get(cursor.len_prefixed()?)?,
-            (4, VARINT) => count = cursor.u32()?,
-            (5, VARINT) => out_of_order = cursor.varint()? != 0,
-            (1..=5, _) => return None,
-            (_, wire_type) => cursor.skip(wire_type)?,
+        match cursor.u32()? {
+            0x08 => id = cursor.varint()?,
+            0x10 => outcome = i32::try_from(cursor.varint()?).ok()?,
+            0x1a => to = frame.get(cursor.len_prefixed()?)?,
+            0x20 => count = cursor.u32()?,
+            0x28 => out_of_order = cursor.varint()? != 0,
+            key => cursor.skip(key, 5)?,
         }
     }
     Some(Failed {

@@ -194,7 +194,7 @@ fn write_message(
     max_bytes: usize,
 ) -> Result<(), EncodeError> {
     let (floor_distance, after_distance) = check_message(message, frame)?;
-    let (to, from, body) = (message.to_bytes(), message.from_bytes(), &message.body);
+    let (to, from, body) = (message.receiver_utf8(), message.sender_utf8(), &message.body);
     // At most 3 * 11 + 2 * 6 + 3 + 2 + 6, and 11 for the body's key and length.
     let mut numbers = Scrap::<72>::new();
     numbers.number(4, message.id);

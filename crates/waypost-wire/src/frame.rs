@@ -232,6 +232,19 @@ pub struct Message {
     pub ttl_ms: u32,
 }
 
+/// All of a message but its addresses and its body.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Numbers {
+    pub(crate) id: u64,
+    pub(crate) floor: u64,
+    pub(crate) after: u64,
+    pub(crate) origin: u32,
+    pub(crate) owner: u32,
+    pub(crate) hops: u8,
+    pub(crate) request: bool,
+    pub(crate) ttl_ms: u32,
+}
+
 impl Message {
     /// A best-effort message; the other fields are 0.
     ///
@@ -245,34 +258,30 @@ impl Message {
         names.extend_from_slice(from.as_bytes());
         Ok(Self::from_parts(
             names.freeze(),
-            to.len() as u8,
-            from.len() as u8,
+            len_u8(to),
+            len_u8(from),
             body,
+            Numbers::default(),
         ))
     }
 
     /// `names` must begin with `to_len` bytes and end with `from_len` bytes of checked addresses.
-    pub(crate) const fn from_parts(names: Bytes, to_len: u8, from_len: u8, body: Bytes) -> Self {
+    #[inline]
+    pub(crate) const fn from_parts(names: Bytes, to_len: u8, from_len: u8, body: Bytes, n: Numbers) -> Self {
         Self {
             names,
             to_len,
             from_len,
             body,
-            id: 0,
-            floor: 0,
-            after: 0,
-            origin: 0,
-            owner: 0,
-            hops: 0,
-            request: false,
-            ttl_ms: 0,
+            id: n.id,
+            floor: n.floor,
+            after: n.after,
+            origin: n.origin,
+            owner: n.owner,
+            hops: n.hops,
+            request: n.request,
+            ttl_ms: n.ttl_ms,
         }
-    }
-
-    /// Gives a message its bytes; see `from_parts`.
-    pub(crate) fn set_bytes(&mut self, names: Bytes, body: Bytes) {
-        self.names = names;
-        self.body = body;
     }
 
     /// The client it is for.
@@ -289,12 +298,12 @@ impl Message {
     }
 
     /// The bytes of [`Message::to`].
-    pub(crate) fn to_bytes(&self) -> &[u8] {
+    pub(crate) fn receiver_utf8(&self) -> &[u8] {
         self.names.get(..usize::from(self.to_len)).unwrap_or_default()
     }
 
     /// The bytes of [`Message::from`].
-    pub(crate) fn from_bytes(&self) -> &[u8] {
+    pub(crate) fn sender_utf8(&self) -> &[u8] {
         let start = self.names.len().saturating_sub(usize::from(self.from_len));
         self.names.get(start..).unwrap_or_default()
     }
@@ -306,8 +315,8 @@ impl Message {
     pub fn detached(mut self) -> Self {
         let names_len = usize::from(self.to_len) + usize::from(self.from_len);
         let mut own = BytesMut::with_capacity(names_len + self.body.len());
-        own.extend_from_slice(self.to_bytes());
-        own.extend_from_slice(self.from_bytes());
+        own.extend_from_slice(self.receiver_utf8());
+        own.extend_from_slice(self.sender_utf8());
         own.extend_from_slice(&self.body);
         self.names = own.freeze();
         self.body = self.names.split_off(names_len);
@@ -329,8 +338,8 @@ impl PartialEq for Message {
             )
         };
         numbers(self) == numbers(other)
-            && self.to_bytes() == other.to_bytes()
-            && self.from_bytes() == other.from_bytes()
+            && self.receiver_utf8() == other.receiver_utf8()
+            && self.sender_utf8() == other.sender_utf8()
             && self.body == other.body
     }
 }
@@ -354,6 +363,11 @@ impl fmt::Debug for Message {
             .field("ttl_ms", &self.ttl_ms)
             .finish()
     }
+}
+
+/// An address is no longer than this can say.
+fn len_u8(address: &str) -> u8 {
+    u8::try_from(address.len()).unwrap_or(u8::MAX)
 }
 
 /// Checked when the message was made.

@@ -2,6 +2,11 @@
 //!
 //! `WAYPOST_BLESS=1 cargo test -p waypost-wire --test corpus` adds the seeds made from the samples.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "whether to write the files anew is asked of the environment"
+)]
+
 use std::fs;
 use std::path::PathBuf;
 

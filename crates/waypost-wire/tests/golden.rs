@@ -3,6 +3,11 @@
 //! `WAYPOST_BLESS=1 cargo test -p waypost-wire --test golden` writes them anew. A file that exists changes only with the
 //! protocol's version: within one version all old bytes stay readable.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "whether to write the files anew is asked of the environment"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@ use waypost_types::{Address, Identity, Incarnation, Location, NameError, Outcome
 
 use super::front_of;
 use crate::error::{Refusal as _, check_alias, check_batch, check_length, check_servers};
+use crate::frame::Numbers;
 use crate::r#gen::{self, frame::Kind};
 use crate::{
     Attached, Broadcast, CLOSE_TEXT_BYTES_MAX, Close, CloseCode, DecodeError, Displaced, Failed, Frame,
@@ -148,12 +149,9 @@ pub(crate) struct WireNumbers {
     pub(crate) ttl_ms: u32,
 }
 
-/// Fills in the numbers of a message, checked.
-pub(crate) fn message_numbers(
-    message: &mut Message,
-    wire: &WireNumbers,
-    frame: &'static str,
-) -> Result<(), DecodeError> {
+/// The numbers of a message, checked.
+#[inline]
+pub(crate) fn message_numbers(wire: &WireNumbers, frame: &'static str) -> Result<Numbers, DecodeError> {
     check_alias::<DecodeError>(frame, "origin", wire.origin, 0)?;
     check_alias::<DecodeError>(frame, "owner", wire.owner, 0)?;
     let Ok(hops) = u8::try_from(wire.hops) else {
@@ -190,15 +188,16 @@ pub(crate) fn message_numbers(
             }
         }
     };
-    message.id = wire.id;
-    message.floor = floor;
-    message.after = after;
-    message.origin = wire.origin;
-    message.owner = wire.owner;
-    message.hops = hops;
-    message.request = wire.request;
-    message.ttl_ms = wire.ttl_ms;
-    Ok(())
+    Ok(Numbers {
+        id: wire.id,
+        floor,
+        after,
+        origin: wire.origin,
+        owner: wire.owner,
+        hops,
+        request: wire.request,
+        ttl_ms: wire.ttl_ms,
+    })
 }
 
 /// An outcome that this version does not know is one of which nothing is known.
@@ -231,7 +230,6 @@ fn message_from_gen(message: r#gen::Message, frame: &'static str) -> Result<Mess
     let mut names = BytesMut::with_capacity(message.to.len() + message.from.len());
     names.extend_from_slice(&message.to);
     names.extend_from_slice(&message.from);
-    let mut domain = Message::from_parts(names.freeze(), to_len, from_len, message.body);
     let wire = WireNumbers {
         id: message.id,
         floor_distance: message.floor_distance,
@@ -242,8 +240,14 @@ fn message_from_gen(message: r#gen::Message, frame: &'static str) -> Result<Mess
         request: message.request,
         ttl_ms: message.ttl_ms,
     };
-    message_numbers(&mut domain, &wire, frame)?;
-    Ok(domain)
+    let numbers = message_numbers(&wire, frame)?;
+    Ok(Message::from_parts(
+        names.freeze(),
+        to_len,
+        from_len,
+        message.body,
+        numbers,
+    ))
 }
 
 fn outcomes_from_gen(outcomes: r#gen::Outcomes) -> Result<Outcomes, DecodeError> {

@@ -194,8 +194,8 @@ pub(crate) const fn outcome_to_gen(outcome: Outcome) -> r#gen::Outcome {
 fn message_to_gen(message: &Message, frame: &'static str) -> Result<r#gen::Message, EncodeError> {
     let (floor_distance, after_distance) = check_message(message, frame)?;
     Ok(r#gen::Message {
-        to: Bytes::copy_from_slice(message.to_bytes()),
-        from: Bytes::copy_from_slice(message.from_bytes()),
+        to: Bytes::copy_from_slice(message.receiver_utf8()),
+        from: Bytes::copy_from_slice(message.sender_utf8()),
         body: message.body.clone(),
         id: message.id,
         floor_distance,
