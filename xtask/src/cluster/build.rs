@@ -87,6 +87,10 @@ pub(crate) fn build(
         }
         std::thread::sleep(Duration::from_millis(20));
     };
+    // In a terminal Ctrl-C reaches cargo too, which then ends before we look.
+    if interrupt.requested() {
+        bail!("interrupted while building");
+    }
     if !status.success() {
         bail!("the build failed ({status})");
     }
