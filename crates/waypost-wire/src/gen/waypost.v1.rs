@@ -79,6 +79,7 @@ pub struct Hello {
     #[prost(bytes = "bytes", tag = "2")]
     pub location: ::prost::bytes::Bytes,
     /// Random, 16 bytes; what the other side's `Proof` must cover.
+    /// All zero: this side has no cluster key, and sends no `Proof`.
     #[prost(bytes = "bytes", tag = "3")]
     pub nonce: ::prost::bytes::Bytes,
     /// For logs: name and version of the software.
