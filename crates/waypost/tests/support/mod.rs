@@ -71,8 +71,11 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = lines(child.stdout.take().unwrap());
-        let log = lines(child.stderr.take().unwrap());
+        let (lines, log) = (
+            lines(child.stdout.take().unwrap()),
+            lines(child.stderr.take().unwrap()),
+        );
+
         Self {
             stdin: child.stdin.take(),
             child,
