@@ -306,3 +306,72 @@ async fn claims_at_once_have_one_winner_and_distinct_seqs() {
     assert_eq!(store.lookup(&address("client")).await.unwrap().unwrap().seq, last);
     assert_sound(&store);
 }
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_said_and_its_next_claim_replaces_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let owner = register(&store, "server", TERM).await;
+    store
+        .claim_many(&owner, &[address("damaged"), address("sound")])
+        .await
+        .unwrap();
+    store.close().await;
+    damage(&dir, "damaged");
+
+    let store = open(&dir);
+    let error = store.lookup(&address("damaged")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(
+        store
+            .release(&owner, &address("damaged"), Seq(1))
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Corrupt
+    );
+    assert!(store.lookup(&address("sound")).await.unwrap().is_some());
+    assert_eq!(
+        store.check().unwrap().problems.len(),
+        2,
+        "the session, and the list of what its owner holds"
+    );
+
+    assert_eq!(
+        store.claim(&owner, &address("damaged")).await.unwrap().displaced,
+        None
+    );
+    assert!(store.lookup(&address("damaged")).await.unwrap().is_some());
+    store.deregister(&owner).await.unwrap();
+    while store.reclaim(100).await.unwrap().more {}
+    assert_eq!(store.check().unwrap().sessions, 0);
+    assert_sound(&store);
+}
+
+#[expect(
+    unsafe_code,
+    reason = "opens the environment as LMDB itself does, to damage a record"
+)]
+fn damage(dir: &tempfile::TempDir, client: &str) {
+    use heed::types::Bytes;
+    // SAFETY: nobody else has it open.
+    let env = unsafe {
+        heed::EnvOpenOptions::new()
+            .map_size(4 << 30)
+            .max_dbs(5)
+            .open(dir.path())
+    }
+    .unwrap();
+    let sessions = env
+        .create_databases_and_commit(env.write_txn().unwrap(), |opener, txn| {
+            let sessions = opener.create_database::<Bytes, Bytes>(txn, Some("sessions"))?;
+            Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(sessions))
+        })
+        .unwrap()
+        .unwrap_commit();
+    let mut txn = env.write_txn().unwrap();
+    sessions
+        .put(&mut txn, client.as_bytes(), b"\xff garbage")
+        .unwrap();
+    txn.commit().unwrap();
+}
