@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use waypost_session::SessionStore;
 
+use crate::node::{Node, NodeConfig, Topology};
 use crate::{Settings, StartError};
 
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
-    listen_urls: Vec<String>,
+    node: Node,
 }
 
 impl Broker {
@@ -20,6 +21,7 @@ impl Broker {
         BrokerBuilder {
             store,
             listen: Vec::new(),
+            advertise: None,
             settings: Settings::default(),
             cluster_key: Vec::new(),
         }
@@ -28,15 +30,19 @@ impl Broker {
     /// Where it is reached, with the ports that it really got.
     #[must_use]
     pub fn listen_urls(&self) -> Vec<String> {
-        self.listen_urls.clone()
+        self.node.listen_urls().to_vec()
     }
 
     /// Moves out: takes no new peers, tells those it has to go elsewhere, and returns when they have gone or `deadline`
     /// has passed. Dropping the future leaves it draining.
-    pub async fn drain(&self, _deadline: Duration) {}
+    pub async fn drain(&self, deadline: Duration) {
+        self.node.go_away(deadline).await;
+    }
 
     /// Ends links, tasks and sockets. A second call does nothing.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.node.end().await;
+    }
 }
 
 /// A broker that has not started.
@@ -44,6 +50,7 @@ impl Broker {
 pub struct BrokerBuilder {
     store: Arc<dyn SessionStore>,
     listen: Vec<String>,
+    advertise: Option<String>,
     settings: Settings,
     cluster_key: Vec<u8>,
 }
@@ -53,6 +60,13 @@ impl BrokerBuilder {
     #[must_use]
     pub fn listen(mut self, url: &str) -> Self {
         self.listen.push(url.to_owned());
+        self
+    }
+
+    /// Where the others reach it, when that is not the first URL it listens on.
+    #[must_use]
+    pub fn advertise(mut self, url: &str) -> Self {
+        self.advertise = Some(url.to_owned());
         self
     }
 
@@ -78,10 +92,19 @@ impl BrokerBuilder {
         let Self {
             store,
             listen,
+            advertise,
             settings,
             cluster_key,
         } = self;
-        drop((store, listen, settings, cluster_key));
-        Err(StartError::Closed)
+        let topology = Topology::Broker(store);
+        let node = Node::start(NodeConfig {
+            topology,
+            listen,
+            advertise,
+            settings,
+            cluster_key,
+        })
+        .await?;
+        Ok(Broker { node })
     }
 }

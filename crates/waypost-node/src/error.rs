@@ -2,6 +2,8 @@
 
 use waypost_session::StoreError;
 
+use crate::transport::ListenError;
+
 /// Why a node or a peer could not start. Nothing is left behind: no socket, no lease, no task.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,13 +23,13 @@ pub enum StartError {
         url: String,
     },
     /// An endpoint cannot be listened on.
-    #[error("cannot listen on {url}")]
+    #[error("cannot start listening")]
     Listen {
         /// The endpoint.
         url: String,
-        /// What the operating system said.
+        /// Why not.
         #[source]
-        source: std::io::Error,
+        source: ListenError,
     },
     /// The session store does not answer.
     #[error("the session store does not answer")]

@@ -2,35 +2,17 @@
 
 use core::time::Duration;
 
+pub use waypost_router::WhenStoreIsLost;
+
 use waypost_types::{
-    DEFAULT_FRAME_BYTES_MAX, DEFAULT_HEARTBEAT_DIVISOR, DEFAULT_INBOX_BYTES_MAX, DEFAULT_LEASE_TERM,
-    DEFAULT_QUEUE_BYTES_MAX, DEFAULT_SEND_DEADLINE,
+    DEFAULT_FRAME_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, DEFAULT_HEARTBEAT_DIVISOR,
+    DEFAULT_INBOX_BYTES_MAX, DEFAULT_LEASE_TERM, DEFAULT_QUEUE_BYTES_MAX, DEFAULT_SEND_DEADLINE,
 };
+
+use crate::StartError;
 
 /// Sessions that a server announces again per second, when nothing else is said.
 pub const DEFAULT_ANNOUNCE_PER_SECOND: u32 = 10_000;
-
-/// What a server does whose lease has lapsed while the session store cannot be reached at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum WhenStoreIsLost {
-    /// Goes on serving what it holds: known routes keep working through an outage of the datastore.
-    #[default]
-    Serve,
-    /// Delivers nothing until the store has answered: silence rather than a message in the inbox of a server whose
-    /// client may have moved.
-    Fence,
-}
-
-impl WhenStoreIsLost {
-    /// The choice as one lower-case word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Serve => "serve",
-            Self::Fence => "fence",
-        }
-    }
-}
 
 /// Bounds and times of a node. The defaults suit a cluster in one data centre.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +29,8 @@ pub struct Settings {
     pub inbox_bytes_max: usize,
     /// Largest frame on an established link, in bytes without its length prefix.
     pub frame_bytes_max: usize,
+    /// How long a full queue is waited for before it counts as stalled and messages for it fail at once.
+    pub stall: Duration,
     /// How many sessions a server announces again per second after the store or its broker came back.
     pub announce_per_second: u32,
     /// What a server does whose lease has lapsed while the store cannot be reached.
@@ -62,6 +46,7 @@ impl Default for Settings {
             queue_bytes_max: DEFAULT_QUEUE_BYTES_MAX,
             inbox_bytes_max: DEFAULT_INBOX_BYTES_MAX,
             frame_bytes_max: DEFAULT_FRAME_BYTES_MAX,
+            stall: Duration::from_millis(100),
             announce_per_second: DEFAULT_ANNOUNCE_PER_SECOND,
             when_store_is_lost: WhenStoreIsLost::default(),
         }
@@ -74,5 +59,50 @@ impl Settings {
     pub fn heartbeat_every(&self) -> Duration {
         self.heartbeat
             .unwrap_or(self.lease_term / DEFAULT_HEARTBEAT_DIVISOR)
+    }
+
+    /// Refuses what cannot work.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        let invalid = |name, reason: &str| {
+            Err(StartError::Setting {
+                name,
+                reason: reason.to_owned(),
+            })
+        };
+        let heartbeat = self.heartbeat_every();
+        if self.lease_term < Duration::from_millis(100) {
+            return invalid("lease-term", "at least 100 ms");
+        }
+        if heartbeat.is_zero() || heartbeat * 2 > self.lease_term {
+            return invalid(
+                "heartbeat",
+                "more than nothing and at most half of the lease term",
+            );
+        }
+        if self.send_deadline.is_zero() {
+            return invalid("send-deadline", "more than nothing");
+        }
+        if self.frame_bytes_max < DEFAULT_HANDSHAKE_FRAME_BYTES_MAX {
+            return invalid("frame-bytes", "at least 4 KiB");
+        }
+        if self.announce_per_second == 0 {
+            return invalid("announce-per-second", "at least 1");
+        }
+        Ok(())
+    }
+
+    /// What the machines of a process are told.
+    pub(crate) fn for_machines(&self, seed: u64) -> waypost_router::Settings {
+        let mut settings = waypost_router::Settings::default();
+        settings.lease_term = self.lease_term;
+        settings.heartbeat = self.heartbeat_every();
+        settings.send_deadline = self.send_deadline;
+        settings.queue_bytes_max = self.queue_bytes_max;
+        settings.inbox_bytes_max = self.inbox_bytes_max;
+        settings.stall = self.stall;
+        settings.announce_per_second = self.announce_per_second;
+        settings.when_store_is_lost = self.when_store_is_lost;
+        settings.seed = seed;
+        settings
     }
 }

@@ -1,20 +1,8 @@
 //! How a peer starts.
 
-use std::sync::Arc;
-
-use waypost_node::{Settings, StartError};
-use waypost_session::SessionStore;
+use waypost_node::{Node, NodeConfig, Settings, StartError, Topology};
 
 use crate::{Events, Peer};
-
-/// Where a peer's node is.
-#[derive(Debug)]
-pub(crate) enum Topology {
-    /// In this process.
-    Mesh(Arc<dyn SessionStore>),
-    /// At one of these brokers.
-    Attached(Vec<String>),
-}
 
 /// A peer that has not started.
 #[derive(Debug)]
@@ -77,11 +65,14 @@ impl PeerBuilder {
             settings,
             cluster_key,
         } = self;
-        match topology {
-            Topology::Mesh(store) => drop(store),
-            Topology::Attached(brokers) => drop(brokers),
-        }
-        drop((listen, advertise, settings, cluster_key));
-        Err(StartError::Closed)
+        let node = Node::start(NodeConfig {
+            topology,
+            listen,
+            advertise,
+            settings,
+            cluster_key,
+        })
+        .await?;
+        Ok((Peer::new(node.clone()), Events::new(node)))
     }
 }

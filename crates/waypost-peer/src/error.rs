@@ -1,5 +1,6 @@
 //! What a peer's calls fail with.
 
+use waypost_router::Refusal;
 use waypost_types::{NameError, Outcome};
 
 /// Why a call did not take place. What became of a message that was sent is an [`Outcome`] instead.
@@ -49,4 +50,17 @@ pub enum RequestError {
     /// The request was not sent.
     #[error("the request was not sent")]
     Peer(#[source] PeerError),
+}
+
+impl From<Refusal> for PeerError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::StoreUnavailable => Self::StoreUnavailable,
+            Refusal::TimedOut => Self::TimedOut,
+            Refusal::Draining => Self::Draining,
+            Refusal::Fenced => Self::Fenced,
+            Refusal::NotRegistered => Self::NotRegistered,
+            _ => Self::Overloaded,
+        }
+    }
 }

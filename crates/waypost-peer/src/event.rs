@@ -1,40 +1,44 @@
 //! What a peer tells its program.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use waypost_node::Node;
 use waypost_types::{Address, Identity, Incarnation, Outcome};
 
-/// A message for one of this server's clients.
+/// A message for one of this server's clients. A clone counts references and copies no body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    pub(crate) from: Address,
-    pub(crate) to: Address,
-    pub(crate) body: Bytes,
-}
+pub struct Message(waypost_wire::Message);
 
 impl Message {
     /// The client that sent it.
     #[must_use]
     pub fn from(&self) -> &str {
-        self.from.as_str()
+        self.0.from()
     }
 
     /// The client of this server that it is for.
     #[must_use]
     pub fn to(&self) -> &str {
-        self.to.as_str()
+        self.0.to()
     }
 
     /// The body; a clone is a reference count.
     #[must_use]
     pub const fn body(&self) -> &Bytes {
-        &self.body
+        &self.0.body
+    }
+
+    /// The body alone.
+    #[must_use]
+    pub fn into_body(self) -> Bytes {
+        self.0.body
     }
 }
 
 /// Names a request that awaits its reply. Give it to [`Peer::reply`](crate::Peer::reply) once.
-#[derive(Debug)]
-pub struct RequestToken {}
+#[derive(Debug, PartialEq, Eq)]
+pub struct RequestToken(pub(crate) waypost_router::RequestToken);
 
 /// What happened, in one order for all clients of this server.
 #[derive(Debug)]
@@ -89,26 +93,112 @@ pub enum Event {
     },
     /// The link to the broker broke; the peer connects again by itself.
     Disconnected,
+    /// The link to a broker is up again, and this server goes on under the same incarnation.
+    Reconnected,
     /// The drain is complete.
     Drained,
     /// The peer was shut down; nothing follows.
     Closed,
 }
 
-/// The stream of events. Reading slowly fills the inbox, whose bound makes senders wait.
+/// The stream of events. Reading slowly fills the inbox, whose bound makes senders wait and then fail as overloaded.
 #[derive(Debug)]
 pub struct Events {
-    pub(crate) events: mpsc::Receiver<Event>,
+    node: Node,
+    /// Moved out of the inbox a few at a time, so that its lock is taken once for many.
+    ahead: VecDeque<waypost_router::Event>,
+    /// A broadcast whose clients have not all been told.
+    broadcast: Option<(Address, std::vec::IntoIter<Address>, Bytes)>,
+    closed: bool,
 }
 
+/// How many events are moved out of the inbox at once.
+const AHEAD: usize = 256;
+
 impl Events {
-    /// The next event; `None` after the last. Dropping the future loses nothing.
+    pub(crate) const fn new(node: Node) -> Self {
+        Self {
+            node,
+            ahead: VecDeque::new(),
+            broadcast: None,
+            closed: false,
+        }
+    }
+
+    /// The next event; `None` after the last, which is [`Event::Closed`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
     pub async fn recv(&mut self) -> Option<Event> {
-        self.events.recv().await
+        loop {
+            if let Some(event) = self.next_here() {
+                return Some(event);
+            }
+            if self.closed {
+                return None;
+            }
+            if !self.node.read_events(&mut self.ahead, AHEAD).await {
+                self.closed = true;
+                return Some(Event::Closed);
+            }
+        }
     }
 
     /// The next event if there is one now.
     pub fn try_recv(&mut self) -> Option<Event> {
-        self.events.try_recv().ok()
+        if self.ahead.is_empty() && self.broadcast.is_none() {
+            self.node.try_read_events(&mut self.ahead, AHEAD);
+        }
+        self.next_here()
     }
+
+    fn next_here(&mut self) -> Option<Event> {
+        loop {
+            if let Some((from, clients, body)) = &mut self.broadcast {
+                if let Some(to) = clients.next() {
+                    return Some(Event::Broadcast {
+                        from: from.clone(),
+                        to,
+                        body: body.clone(),
+                    });
+                }
+                self.broadcast = None;
+            }
+            match self.ahead.pop_front()? {
+                waypost_router::Event::Broadcast { from, to, body } => {
+                    self.broadcast = Some((from, to.into_iter(), body));
+                }
+                event => {
+                    if let Some(event) = translate(event) {
+                        return Some(event);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn translate(event: waypost_router::Event) -> Option<Event> {
+    use waypost_router::Event as Inner;
+    Some(match event {
+        Inner::Registered {
+            identity,
+            incarnation,
+        } => Event::Registered {
+            identity,
+            incarnation,
+        },
+        Inner::Message(message) => Event::Message(Message(message)),
+        Inner::Request { token, message } => Event::Request {
+            token: RequestToken(token),
+            message: Message(message),
+        },
+        Inner::Displaced { client, by } => Event::Displaced { client, by },
+        Inner::Fenced { superseded } => Event::Fenced { superseded },
+        Inner::SendFailed { to, outcome, count } => Event::SendFailed { to, outcome, count },
+        Inner::Disconnected => Event::Disconnected,
+        Inner::Reconnected => Event::Reconnected,
+        Inner::Drained => Event::Drained,
+        _ => return None,
+    })
 }

@@ -1,31 +1,32 @@
 //! The handle.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use waypost_node::{Node, Topology};
+pub use waypost_router::BroadcastOutcome;
+use waypost_router::{Completion, Refusal};
 use waypost_session::SessionStore;
 use waypost_types::{Address, Identity, Incarnation, Outcome, Seq};
+use waypost_wire::Message;
 
-use crate::builder::Topology;
 use crate::{PeerBuilder, PeerError, RequestError, RequestToken};
 
-/// Whom a broadcast reached.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BroadcastOutcome {
-    /// How many servers took it.
-    pub servers: u64,
-    /// How many clients it was put in the inbox of.
-    pub clients: u64,
-    /// The servers that it did not reach.
-    pub unreached: Vec<Identity>,
-}
+/// What a frame holds besides the body, at the most, in bytes.
+const FRAME_OVERHEAD: usize = 1024;
+/// How long `shutdown` waits for the lease to end.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A server's place in the cluster. A clone is cheap and is the same peer.
 ///
 /// # Cancel safety
 /// Dropping the future of a call leaves open whether the call took effect, and disturbs no other call.
 #[derive(Debug, Clone)]
-pub struct Peer {}
+pub struct Peer {
+    node: Node,
+}
 
 impl Peer {
     /// A peer that is itself a node of the mesh.
@@ -42,98 +43,260 @@ impl Peer {
         ))
     }
 
-    /// Makes this server known as `identity`; an older process of the same name is fenced.
-    ///
-    /// # Errors
-    /// [`PeerError`].
-    pub async fn register_identity(&self, _identity: &str) -> Result<Incarnation, PeerError> {
-        Err(PeerError::Closed)
+    pub(crate) const fn new(node: Node) -> Self {
+        Self { node }
     }
 
-    /// Connects a client here, whoever held it before.
+    /// Makes this server known as `identity`; an older process of the same name is fenced. Waits for the datastore or the
+    /// broker up to the send deadline.
     ///
     /// # Errors
-    /// [`PeerError`].
-    pub async fn connect_client(&self, _address: &str) -> Result<Seq, PeerError> {
-        Err(PeerError::Closed)
+    /// [`PeerError`]; `TimedOut` when no broker could be reached: the registration goes on in the background.
+    pub async fn register_identity(&self, identity: &str) -> Result<Incarnation, PeerError> {
+        let identity = Identity::new(identity)?;
+        let asked = self.node.call(|now, core, waiter| {
+            if let Some(endpoint) = &mut core.endpoint {
+                endpoint.register(now, identity, waiter);
+            }
+        });
+        match tokio::time::timeout(self.node.settings().send_deadline, asked).await {
+            Ok(Some(Completion::Registered(result))) => result.map_err(Into::into),
+            Ok(_) => Err(PeerError::Closed),
+            Err(_) => Err(PeerError::TimedOut),
+        }
+    }
+
+    /// Connects a client here, whoever held it before. When this returns, the server that held it has stopped delivering
+    /// to it, is gone, or has had a second to answer.
+    ///
+    /// # Errors
+    /// [`PeerError`]; the client is then not connected here.
+    pub async fn connect_client(&self, address: &str) -> Result<Seq, PeerError> {
+        let address = Address::new(address)?;
+        match self.connect_clients(core::slice::from_ref(&address)).await.pop() {
+            Some(result) => result,
+            None => Err(PeerError::Closed),
+        }
     }
 
     /// Connects many clients in few round trips; one answer for each, in their order.
     pub async fn connect_clients(&self, addresses: &[Address]) -> Vec<Result<Seq, PeerError>> {
-        addresses.iter().map(|_| Err(PeerError::Closed)).collect()
+        let patience = self.node.settings().send_deadline;
+        let answers = self
+            .node
+            .call_many(addresses, |now, core, address, waiter| {
+                if let Some(endpoint) = &mut core.endpoint {
+                    endpoint.connect(now, address, now + patience, waiter);
+                }
+            })
+            .await;
+        answers
+            .into_iter()
+            .map(|answer| match answer {
+                Some(Completion::Connected(result)) => result.map_err(Into::into),
+                _ => Err(PeerError::Closed),
+            })
+            .collect()
     }
 
-    /// Disconnects a client; does nothing to a newer session elsewhere.
+    /// Disconnects a client: nothing is delivered to it from now on. Does nothing to a newer session elsewhere, and nothing
+    /// for a client that is not connected here. The datastore's record follows later when it cannot be reached now.
     ///
     /// # Errors
-    /// [`PeerError`].
-    pub async fn disconnect_client(&self, _address: &str) -> Result<(), PeerError> {
-        Err(PeerError::Closed)
+    /// [`PeerError`] for a bad address and when closed.
+    pub async fn disconnect_client(&self, address: &str) -> Result<(), PeerError> {
+        let address = Address::new(address)?;
+        let asked = self.node.call(|now, core, waiter| {
+            if let Some(endpoint) = &mut core.endpoint {
+                endpoint.disconnect(now, &address, waiter);
+            }
+        });
+        match tokio::time::timeout(self.node.settings().send_deadline, asked).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(PeerError::Closed),
+            Err(_) => Err(PeerError::TimedOut),
+        }
     }
 
-    /// Sends and returns once the message is in a bounded queue. A later failure comes as an event.
+    fn message(&self, from: &str, to: &str, body: Bytes) -> Result<Message, PeerError> {
+        let max_bytes = self
+            .node
+            .settings()
+            .frame_bytes_max
+            .saturating_sub(FRAME_OVERHEAD);
+        if body.len() > max_bytes {
+            return Err(PeerError::TooLarge {
+                len_bytes: body.len(),
+                max_bytes,
+            });
+        }
+        Ok(Message::new(from, to, body)?)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.node.settings().send_deadline
+    }
+
+    /// Sends and returns once the message is in a bounded queue, waiting for room up to the send deadline. A later failure
+    /// comes as [`Event::SendFailed`](crate::Event::SendFailed).
     ///
     /// # Errors
-    /// [`PeerError`].
-    pub async fn send_message(&self, _from: &str, _to: &str, _body: Bytes) -> Result<(), PeerError> {
-        Err(PeerError::Closed)
+    /// [`PeerError`]; `Overloaded` when no room came free in time. Nothing was sent then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits sends nothing.
+    pub async fn send_message(&self, from: &str, to: &str, body: Bytes) -> Result<(), PeerError> {
+        let message = self.message(from, to, body)?;
+        self.node
+            .send(message, self.deadline())
+            .await
+            .map_err(|refusal| self.error(refusal))
     }
 
-    /// Sends and returns what became of the message.
+    /// Sends and returns what became of the message, within the send deadline.
     ///
     /// # Errors
     /// [`PeerError`] for bad input, when not registered and when closed.
-    pub async fn send_acked(&self, _from: &str, _to: &str, _body: Bytes) -> Result<Outcome, PeerError> {
-        Err(PeerError::Closed)
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the message on its way; its outcome is not told.
+    pub async fn send_acked(&self, from: &str, to: &str, body: Bytes) -> Result<Outcome, PeerError> {
+        let message = self.message(from, to, body)?;
+        match self.node.send_acked(message, false, self.deadline()).await {
+            Ok(Some(Completion::Outcome(outcome))) => Ok(outcome),
+            Ok(_) => Err(PeerError::Closed),
+            Err(Refusal::Full) => Ok(Outcome::Overloaded),
+            Err(refusal) => Err(self.error(refusal)),
+        }
     }
 
-    /// Sends and returns the receiving client's reply.
+    /// Sends and returns the receiving client's reply, or what became of the message, within the send deadline.
     ///
     /// # Errors
-    /// [`RequestError`].
-    pub async fn request(&self, _from: &str, _to: &str, _body: Bytes) -> Result<Bytes, RequestError> {
-        Err(RequestError::Peer(PeerError::Closed))
-    }
-
-    /// Answers a request.
+    /// [`RequestError`]; `Outcome(Delivered)` when it was delivered and not answered in time.
     ///
-    /// # Errors
-    /// [`PeerError`].
-    pub fn reply(&self, request: RequestToken, _body: Bytes) -> Result<(), PeerError> {
-        let RequestToken {} = request;
-        Err(PeerError::Closed)
+    /// # Cancel safety
+    /// Dropping the future leaves the request on its way; its reply is dropped.
+    pub async fn request(&self, from: &str, to: &str, body: Bytes) -> Result<Bytes, RequestError> {
+        let message = self.message(from, to, body).map_err(RequestError::Peer)?;
+        match self.node.send_acked(message, true, self.deadline()).await {
+            Ok(Some(Completion::Reply(Ok(body)))) => Ok(body),
+            Ok(Some(Completion::Reply(Err(outcome)))) => Err(RequestError::Outcome(outcome)),
+            Ok(_) => Err(RequestError::Peer(PeerError::Closed)),
+            Err(Refusal::Full) => Err(RequestError::Outcome(Outcome::Overloaded)),
+            Err(refusal) => Err(RequestError::Peer(self.error(refusal))),
+        }
     }
 
-    /// Sends to every client of the cluster but the sender.
-    ///
-    /// # Errors
-    /// [`PeerError`].
-    pub async fn broadcast(&self, _from: &str, _body: Bytes) -> Result<BroadcastOutcome, PeerError> {
-        Err(PeerError::Closed)
-    }
-
-    /// Which server holds the client.
-    ///
-    /// # Errors
-    /// [`PeerError`].
-    pub async fn locate(&self, _address: &str) -> Result<Option<Identity>, PeerError> {
-        Err(PeerError::Closed)
-    }
-
-    /// Moves this server out with no acked message lost; [`Event::Drained`](crate::Event::Drained) follows.
+    /// Answers a request. The reply of a request whose sender waits no longer is dropped there.
     ///
     /// # Errors
     /// [`PeerError`].
+    pub fn reply(&self, request: RequestToken, body: Bytes) -> Result<(), PeerError> {
+        let max_bytes = self
+            .node
+            .settings()
+            .frame_bytes_max
+            .saturating_sub(FRAME_OVERHEAD);
+        if body.len() > max_bytes {
+            return Err(PeerError::TooLarge {
+                len_bytes: body.len(),
+                max_bytes,
+            });
+        }
+        if self.node.has_ended() {
+            return Err(PeerError::Closed);
+        }
+        self.node.tell(|_, core| {
+            if let Some(endpoint) = &mut core.endpoint {
+                endpoint.reply(&request.0, body);
+            }
+        });
+        Ok(())
+    }
+
+    /// Sends to every client of the cluster but the sender, and says whom it reached within the send deadline.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn broadcast(&self, from: &str, body: Bytes) -> Result<BroadcastOutcome, PeerError> {
+        let from = Address::new(from)?;
+        self.message(from.as_str(), from.as_str(), body.clone())?;
+        let patience = self.node.settings().send_deadline;
+        let answer = self.node.call(|now, core, waiter| {
+            if let Some(endpoint) = &mut core.endpoint {
+                endpoint.broadcast(now, from, body, now + patience, waiter);
+            }
+        });
+        match answer.await {
+            Some(Completion::Broadcast(outcome)) => Ok(outcome),
+            _ => Err(PeerError::Closed),
+        }
+    }
+
+    /// Which server holds the client, as the datastore knows it now.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    pub async fn locate(&self, address: &str) -> Result<Option<Identity>, PeerError> {
+        let address = Address::new(address)?;
+        let patience = self.node.settings().send_deadline;
+        let answer = self.node.call(|now, core, waiter| {
+            if let Some(endpoint) = &mut core.endpoint {
+                endpoint.locate(address, now + patience, waiter);
+            }
+        });
+        match answer.await {
+            Some(Completion::Located(result)) => result.map_err(Into::into),
+            _ => Err(PeerError::Closed),
+        }
+    }
+
+    /// Moves this server out: takes no new clients, releases those it holds, waits for the outcomes of what it sent, and
+    /// ends its lease; then [`Event::Drained`](crate::Event::Drained) follows. No acked message is lost.
+    ///
+    /// # Errors
+    /// [`PeerError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the drain going on.
     pub async fn drain(&self) -> Result<(), PeerError> {
-        Err(PeerError::Closed)
+        match self
+            .node
+            .call(|now, core, waiter| {
+                if let Some(endpoint) = &mut core.endpoint {
+                    endpoint.drain(now, waiter);
+                }
+            })
+            .await
+        {
+            Some(_) => Ok(()),
+            None => Err(PeerError::Closed),
+        }
     }
 
-    /// Ends links, tasks and sockets, and deregisters. A second call does nothing.
-    pub async fn shutdown(&self) {}
+    /// Ends the lease, links, tasks and sockets. A second call does nothing.
+    pub async fn shutdown(&self) {
+        let left = self.node.call(|_, core, waiter| {
+            if let Some(endpoint) = &mut core.endpoint {
+                endpoint.leave(waiter);
+            }
+        });
+        let _ = tokio::time::timeout(LEAVE_DEADLINE, left).await;
+        self.node.end().await;
+    }
+
+    fn error(&self, refusal: Refusal) -> PeerError {
+        if self.node.has_ended() {
+            PeerError::Closed
+        } else {
+            refusal.into()
+        }
+    }
 
     /// Where this node is reached, with the ports that it really got; empty when attached to a broker.
     #[must_use]
     pub fn listen_urls(&self) -> Vec<String> {
-        Vec::new()
+        self.node.listen_urls().to_vec()
     }
 }

@@ -18,6 +18,17 @@ pub enum WhenStoreIsLost {
     Fence,
 }
 
+impl WhenStoreIsLost {
+    /// The choice as one lower-case word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serve => "serve",
+            Self::Fence => "fence",
+        }
+    }
+}
+
 /// Bounds and paces of a router or an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -180,6 +180,12 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// Whether the router has admitted this server.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.standing == Standing::Attached
+    }
+
     /// How many clients are held.
     #[must_use]
     pub const fn clients_len(&self) -> usize {

@@ -1,0 +1,287 @@
+//! The driver: owns the pure machines behind one lock, feeds them, and carries out what comes out.
+//!
+//! Nothing waits under the lock: frames are handled a batch at a time and queued inside the machines, and sockets, the
+//! datastore and the program are served outside it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use waypost_router::{Command, Completion, Core, Event, LinkId};
+use waypost_session::SessionStore;
+use waypost_types::{Location, MonoTime};
+
+use crate::link::LinkHandle;
+use crate::store;
+use crate::transport::{ClusterKey, DialSettings};
+
+/// A caller that waits for its operation.
+pub type Waiter = oneshot::Sender<Completion>;
+
+/// What all tasks of one process share.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    state: Mutex<State>,
+    started: Instant,
+    /// When the timer task will look next, in microseconds of this driver's clock.
+    armed: AtomicU64,
+    timer: Notify,
+    /// Room came free in some queue.
+    pub(crate) room: Notify,
+    /// The program has something to read.
+    pub(crate) readable: Notify,
+    pub(crate) store: Option<Arc<dyn SessionStore>>,
+    pub(crate) link_settings: LinkSettings,
+    pub(crate) ended: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// How links are opened.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkSettings {
+    pub(crate) location: Option<Location>,
+    pub(crate) cluster_key: Option<ClusterKey>,
+    pub(crate) frame_bytes_max: usize,
+    pub(crate) write_stall: std::time::Duration,
+    pub(crate) stall: std::time::Duration,
+    pub(crate) dial: DialSettings,
+}
+
+#[derive(Debug)]
+struct State {
+    core: Core<Waiter>,
+    links: HashMap<LinkId, Arc<LinkHandle>>,
+    /// The link of an attached peer to its broker.
+    uplink: Option<Arc<LinkHandle>>,
+    woken: Vec<LinkId>,
+    done: Vec<(Waiter, Completion)>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        core: impl FnOnce(MonoTime) -> Core<Waiter>,
+        store: Option<Arc<dyn SessionStore>>,
+        link_settings: LinkSettings,
+    ) -> Arc<Self> {
+        let driver = Arc::new(Self {
+            state: Mutex::new(State {
+                core: core(MonoTime::ZERO),
+                links: HashMap::new(),
+                uplink: None,
+                woken: Vec::new(),
+                done: Vec::new(),
+            }),
+            started: Instant::now(),
+            armed: AtomicU64::new(0),
+            timer: Notify::new(),
+            room: Notify::new(),
+            readable: Notify::new(),
+            store,
+            link_settings,
+            ended: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        driver.spawn(Arc::clone(&driver).keep_time());
+        driver
+    }
+
+    pub(crate) fn now(&self) -> MonoTime {
+        MonoTime::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// Spawns a task that ends with the driver at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a bug in a machine, which has then stopped between two steps; the others go on.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Feeds the machines and carries out what comes of it.
+    pub(crate) fn with<R>(self: &Arc<Self>, feed: impl FnOnce(MonoTime, &mut Core<Waiter>) -> R) -> R {
+        let mut state = self.lock();
+        let now = self.now();
+        let result = feed(now, &mut state.core);
+        self.settle(state, now);
+        result
+    }
+
+    /// Lets the machines settle and carries out what comes out of them.
+    fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>, now: MonoTime) {
+        state.core.pump(now);
+        let mut commands = Vec::new();
+        let mut freed = false;
+        let State {
+            core,
+            links,
+            uplink,
+            woken,
+            done,
+        } = &mut *state;
+        if let Some(router) = &mut core.router {
+            while let Some(command) = router.poll_command() {
+                commands.push(command);
+            }
+            router.take_woken(woken);
+            for id in woken.drain(..) {
+                if let Some(link) = links.get(&id) {
+                    link.wake();
+                }
+            }
+            freed |= router.take_room_freed();
+        }
+        let mut readable = false;
+        if let Some(endpoint) = &mut core.endpoint {
+            endpoint.take_done(done);
+            readable = endpoint.wakes_program();
+            if let Some(uplink) = uplink {
+                if endpoint.has_frames() {
+                    uplink.wake();
+                }
+                if endpoint.wants_link_closed() {
+                    uplink.close();
+                }
+            }
+        }
+        for command in &commands {
+            if let Command::Close { link, .. } = command
+                && let Some(link) = links.get(link)
+            {
+                link.close();
+            }
+        }
+        let next = core.next_timeout().unwrap_or(MonoTime::MAX).as_micros();
+        let done = std::mem::take(done);
+        drop(state);
+        if next < self.armed.load(Ordering::Acquire) {
+            self.timer.notify_one();
+        }
+        for (waiter, completion) in done {
+            // Whoever asked may have stopped waiting.
+            let _ = waiter.send(completion);
+        }
+        if readable {
+            self.readable.notify_one();
+        }
+        if freed {
+            self.room.notify_waiters();
+        }
+        for command in commands {
+            self.carry_out(command);
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, command: Command) {
+        match command {
+            Command::Store { token, op } => {
+                let Some(store) = self.store.clone() else { return };
+                let driver = Arc::clone(self);
+                self.spawn(async move {
+                    let reply = store::call(&*store, op).await;
+                    driver.with(|now, core| {
+                        if let Some(router) = &mut core.router {
+                            router.store_done(now, token, reply);
+                        }
+                    });
+                });
+            }
+            Command::Dial { link, location } => {
+                self.spawn(crate::link::dial_node(Arc::clone(self), link, location));
+            }
+            Command::Close { link, code, text } => {
+                tracing::debug!(link = link.0, ?code, text, "closing a link");
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes a link known, so that it is woken and closed when the machines want it.
+    pub(crate) fn add_link(self: &Arc<Self>, id: LinkId, handle: Arc<LinkHandle>) {
+        self.lock().links.insert(id, handle);
+    }
+
+    pub(crate) fn links_len(&self) -> usize {
+        self.lock().links.len()
+    }
+
+    pub(crate) fn link_ended(self: &Arc<Self>, id: LinkId) {
+        self.lock().links.remove(&id);
+        self.with(|now, core| {
+            if let Some(router) = &mut core.router {
+                router.link_closed(now, id);
+            }
+        });
+        self.room.notify_waiters();
+    }
+
+    pub(crate) fn set_uplink(self: &Arc<Self>, handle: Option<Arc<LinkHandle>>) {
+        let up = handle.is_some();
+        self.lock().uplink = handle;
+        self.with(|now, core| {
+            if let Some(endpoint) = &mut core.endpoint {
+                if up {
+                    endpoint.link_up(now)
+                } else {
+                    endpoint.link_down(now)
+                }
+            }
+        });
+        self.room.notify_waiters();
+    }
+
+    /// Moves events for the program out.
+    pub(crate) fn take_events(self: &Arc<Self>, into: &mut VecDeque<Event>, max: usize) {
+        let freed = match &mut self.lock().core.endpoint {
+            Some(endpoint) => endpoint.take_events(into, max),
+            None => false,
+        };
+        if freed {
+            self.room.notify_waiters();
+        }
+    }
+
+    async fn keep_time(self: Arc<Self>) {
+        loop {
+            let next = self.with(|now, core| {
+                if core.next_timeout().is_some_and(|due| due <= now) {
+                    core.handle_timeout(now);
+                }
+                core.next_timeout()
+            });
+            let next = next.unwrap_or(MonoTime::MAX);
+            self.armed.store(next.as_micros(), Ordering::Release);
+            // What changed between the look and the store has notified in vain: look once more.
+            let changed = self.lock().core.next_timeout().is_some_and(|due| due < next);
+            if changed {
+                continue;
+            }
+            let wait = next.since(self.now()).min(std::time::Duration::from_secs(3600));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+
+    /// Ends all tasks and waits for them.
+    pub(crate) async fn end(&self) {
+        self.ended.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.readable.notify_one();
+        self.room.notify_waiters();
+    }
+}

@@ -1,0 +1,432 @@
+//! Starting and ending a process's node: what a broker, a server of the mesh and an attached server have in common.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use waypost_router::{Completion, Core, Event, Refusal, Room};
+use waypost_session::SessionStore;
+use waypost_types::{Location, MonoTime};
+use waypost_wire::{Message, Role};
+
+use crate::driver::{Driver, LinkSettings, Waiter};
+use crate::link::{LinkHandle, Whose, handshake_settings, serve};
+use crate::transport::{
+    Accepted, Acceptor, Admission, ClusterKey, DEFAULT_HALF_OPEN_MAX, DEFAULT_LINKS_MAX, DEFAULT_WRITE_STALL,
+    DialSettings, EndpointUrl, ListenSettings, Listener,
+};
+use crate::{Settings, StartError, uplink};
+
+/// How long one attempt to reach another node may take.
+const DIAL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What a node is made of.
+#[derive(Debug)]
+pub enum Topology {
+    /// A broker.
+    Broker(Arc<dyn SessionStore>),
+    /// A server that is a node of the mesh itself.
+    Mesh(Arc<dyn SessionStore>),
+    /// A server that is attached to one of these brokers.
+    Attached(Vec<String>),
+}
+
+/// How a node starts.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// What it is made of.
+    pub topology: Topology,
+    /// Where it listens: `tcp://HOST:PORT` (port 0 takes a free one), `unix:PATH`. Nothing for an attached server.
+    pub listen: Vec<String>,
+    /// Where the others reach it, when that is not the first endpoint it listens on.
+    pub advertise: Option<String>,
+    /// Bounds and paces.
+    pub settings: Settings,
+    /// The key that all nodes of the cluster know; empty: none.
+    pub cluster_key: Vec<u8>,
+}
+
+/// A running node. A clone is another handle on it; it runs until [`end`](Self::end) is called or the runtime stops.
+#[derive(Debug, Clone)]
+pub struct Node {
+    driver: Arc<Driver>,
+    settings: Arc<Settings>,
+    listen_urls: Arc<[String]>,
+}
+
+impl Node {
+    /// Starts a node: it listens when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left behind.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        let NodeConfig {
+            topology,
+            mut listen,
+            advertise,
+            settings,
+            cluster_key,
+        } = config;
+        settings.check()?;
+        let cluster_key = match cluster_key.as_slice() {
+            [] => None,
+            key => Some(ClusterKey::new(key).map_err(|_| StartError::Setting {
+                name: "cluster-key",
+                reason: "it is empty".to_owned(),
+            })?),
+        };
+        let attached = matches!(topology, Topology::Attached(_));
+        if listen.is_empty() && !attached {
+            listen.push("tcp://127.0.0.1:0".to_owned());
+        }
+        let mut listeners = Vec::new();
+        for url in &listen {
+            listeners.push(bind(url).await?);
+        }
+        let location = if attached {
+            None
+        } else {
+            Some(location(advertise, &listeners)?)
+        };
+        let link_settings = LinkSettings {
+            location: location.clone(),
+            cluster_key,
+            frame_bytes_max: settings.frame_bytes_max,
+            write_stall: DEFAULT_WRITE_STALL,
+            stall: settings.stall,
+            dial: DialSettings::default().deadline(DIAL_DEADLINE),
+        };
+        let machine = settings.for_machines(rand::random());
+        let (core, store, brokers): (Box<dyn FnOnce(MonoTime) -> Core<Waiter> + Send>, _, _) =
+            match (topology, location) {
+                (Topology::Broker(store), Some(location)) => (
+                    Box::new(move |_| Core::broker(machine, location)),
+                    Some(store),
+                    Vec::new(),
+                ),
+                (Topology::Mesh(store), Some(location)) => (
+                    Box::new(move |now| Core::mesh(now, machine, location)),
+                    Some(store),
+                    Vec::new(),
+                ),
+                (Topology::Attached(brokers), _) => {
+                    (Box::new(move |_| Core::attached(machine)), None, brokers)
+                }
+                _ => return Err(StartError::Closed),
+            };
+        if attached && brokers.is_empty() {
+            return Err(StartError::Setting {
+                name: "broker",
+                reason: "name at least one".to_owned(),
+            });
+        }
+        for broker in &brokers {
+            broker
+                .parse::<EndpointUrl>()
+                .map_err(|_| StartError::Endpoint { url: broker.clone() })?;
+        }
+        let listen_urls = listeners
+            .iter()
+            .map(|listener| listener.local_url().to_string())
+            .collect();
+        let driver = Driver::new(core, store, link_settings);
+        let node = Self {
+            driver,
+            settings: Arc::new(settings),
+            listen_urls,
+        };
+        node.accept(listeners);
+        if attached {
+            node.driver.spawn(uplink::keep(Arc::clone(&node.driver), brokers));
+        }
+        Ok(node)
+    }
+
+    fn accept(&self, listeners: Vec<Listener>) {
+        let admission = Admission::new(DEFAULT_HALF_OPEN_MAX, DEFAULT_LINKS_MAX);
+        let acceptor = Acceptor::new(admission, handshake_settings(&self.driver, Role::Node));
+        let (links, mut accepted) = mpsc::channel::<Accepted>(64);
+        for listener in listeners {
+            let (acceptor, links) = (acceptor.clone(), links.clone());
+            self.driver
+                .spawn(async move { acceptor.run(listener, links).await });
+        }
+        let driver = Arc::clone(&self.driver);
+        self.driver.spawn(async move {
+            while let Some(accepted) = accepted.recv().await {
+                let handle = Arc::new(LinkHandle::default());
+                let hello = accepted.link.info.remote.clone();
+                let id = driver.with(|_, core| core.router.as_mut().map(waypost_router::Router::new_link_id));
+                let Some(id) = id else { return };
+                driver.add_link(id, Arc::clone(&handle));
+                driver.with(|now, core| {
+                    if let Some(router) = &mut core.router {
+                        router.link_accepted(now, id, &hello);
+                    }
+                });
+                let link_driver = Arc::clone(&driver);
+                driver.spawn(async move {
+                    serve(&link_driver, Whose::Router(id), accepted.link, &handle).await;
+                    link_driver.link_ended(id);
+                    drop(accepted.permit);
+                });
+            }
+        });
+    }
+
+    /// Where it listens, with the ports that it really got.
+    #[must_use]
+    pub fn listen_urls(&self) -> &[String] {
+        &self.listen_urls
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Feeds the machines with an operation of the program's and gives what it came to. `None`: the node has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not undo the operation.
+    pub async fn call(&self, ask: impl FnOnce(MonoTime, &mut Core<Waiter>, Waiter)) -> Option<Completion> {
+        if self.driver.ended.is_cancelled() {
+            return None;
+        }
+        let (waiter, answer) = oneshot::channel();
+        self.driver.with(|now, core| ask(now, core, waiter));
+        tokio::select! {
+            answer = answer => answer.ok(),
+            () = self.driver.ended.cancelled() => None,
+        }
+    }
+
+    /// The same for a batch of operations, each with its own answer.
+    pub async fn call_many<I>(
+        &self,
+        items: I,
+        mut ask: impl FnMut(MonoTime, &mut Core<Waiter>, I::Item, Waiter),
+    ) -> Vec<Option<Completion>>
+    where
+        I: IntoIterator,
+    {
+        let mut answers = Vec::new();
+        self.driver.with(|now, core| {
+            for item in items {
+                let (waiter, answer) = oneshot::channel();
+                answers.push(answer);
+                ask(now, core, item, waiter);
+            }
+        });
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.push(tokio::select! {
+                answer = answer => answer.ok(),
+                () = self.driver.ended.cancelled() => None,
+            });
+        }
+        results
+    }
+
+    /// Feeds the machines without waiting for anything.
+    pub fn tell(&self, feed: impl FnOnce(MonoTime, &mut Core<Waiter>)) {
+        if !self.driver.ended.is_cancelled() {
+            self.driver.with(feed);
+        }
+    }
+
+    /// Sends a best-effort message, waiting for room up to `deadline`.
+    ///
+    /// # Errors
+    /// [`Refusal`]; `Full` when no room came free in time.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits sends nothing.
+    pub async fn send(&self, message: Message, deadline: Instant) -> Result<(), Refusal> {
+        let try_send = |now: MonoTime, core: &mut Core<Waiter>| {
+            if core.room_to_send(now, message.to()) != Room::Yes
+                && core
+                    .endpoint
+                    .as_ref()
+                    .is_some_and(|endpoint| endpoint.owner().is_some())
+            {
+                return Err(Refusal::Full);
+            }
+            match &mut core.endpoint {
+                Some(endpoint) => endpoint.send(now, message.clone()),
+                None => Err(Refusal::NotRegistered),
+            }
+        };
+        self.when_room(deadline, try_send).await
+    }
+
+    /// Sends a message whose outcome comes back, waiting for room up to `deadline`.
+    ///
+    /// # Errors
+    /// [`Refusal`]; `Full` when no room came free in time.
+    pub async fn send_acked(
+        &self,
+        message: Message,
+        request: bool,
+        deadline: Instant,
+    ) -> Result<Option<Completion>, Refusal> {
+        let mut answer = None;
+        self.when_room(deadline, |now, core| {
+            if core.room_to_send(now, message.to()) == Room::Wait
+                && core
+                    .endpoint
+                    .as_ref()
+                    .is_some_and(|endpoint| endpoint.owner().is_some())
+                && !self.link_is_down(core)
+            {
+                return Err(Refusal::Full);
+            }
+            let Some(endpoint) = &mut core.endpoint else {
+                return Err(Refusal::NotRegistered);
+            };
+            let (waiter, outcome) = oneshot::channel();
+            let until = now + deadline.saturating_duration_since(Instant::now());
+            endpoint
+                .send_acked(now, message.clone(), request, until, waiter)
+                .map(|()| answer = Some(outcome))
+                .map_err(|(refusal, _)| refusal)
+        })
+        .await?;
+        let Some(answer) = answer else { return Ok(None) };
+        Ok(tokio::select! {
+            answer = answer => answer.ok(),
+            () = self.driver.ended.cancelled() => None,
+        })
+    }
+
+    /// An attached server without a link keeps acked messages itself until it has one.
+    #[expect(clippy::unused_self, reason = "reads as a property of the node")]
+    fn link_is_down(&self, core: &Core<Waiter>) -> bool {
+        core.router.is_none()
+            && core
+                .endpoint
+                .as_ref()
+                .is_some_and(|endpoint| !endpoint.is_attached())
+    }
+
+    async fn when_room(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut(MonoTime, &mut Core<Waiter>) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        loop {
+            if self.driver.ended.is_cancelled() {
+                return Err(Refusal::NotRegistered);
+            }
+            let room = self.driver.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            match self.driver.with(&mut attempt) {
+                Err(Refusal::Full) => {}
+                result => return result,
+            }
+            let _ = tokio::time::timeout_at(deadline, room)
+                .await
+                .map_err(|_| Refusal::Full)?;
+        }
+    }
+
+    /// Moves up to `max` events out, waiting while there is none. False: the node has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn read_events(&self, into: &mut VecDeque<Event>, max: usize) -> bool {
+        loop {
+            self.driver.take_events(into, max);
+            if !into.is_empty() {
+                return true;
+            }
+            if self.driver.ended.is_cancelled() {
+                return false;
+            }
+            tokio::select! {
+                () = self.driver.readable.notified() => {}
+                () = self.driver.ended.cancelled() => {}
+            }
+        }
+    }
+
+    /// Moves up to `max` events out that are there already.
+    pub fn try_read_events(&self, into: &mut VecDeque<Event>, max: usize) {
+        self.driver.take_events(into, max);
+    }
+
+    /// Whether the node has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.driver.ended.is_cancelled()
+    }
+
+    /// Tells every link that this node ends, and waits until all are closed or `deadline` has passed.
+    pub async fn go_away(&self, deadline: Duration) {
+        self.tell(|_, core| {
+            if let Some(router) = &mut core.router {
+                router.go_away();
+            }
+        });
+        let until = Instant::now() + deadline;
+        loop {
+            let room = self.driver.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if self.driver.links_len() == 0 || tokio::time::timeout_at(until, room).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends links, tasks and sockets. A second call does nothing.
+    pub async fn end(&self) {
+        self.driver.end().await;
+    }
+}
+
+async fn bind(url: &str) -> Result<Listener, StartError> {
+    let endpoint: EndpointUrl = url
+        .parse()
+        .map_err(|_| StartError::Endpoint { url: url.to_owned() })?;
+    Listener::bind(&endpoint, &ListenSettings::default())
+        .await
+        .map_err(|source| StartError::Listen {
+            url: url.to_owned(),
+            source,
+        })
+}
+
+/// Where the others reach this node.
+fn location(advertise: Option<String>, listeners: &[Listener]) -> Result<Location, StartError> {
+    let invalid = |reason: &str| StartError::Setting {
+        name: "advertise",
+        reason: reason.to_owned(),
+    };
+    let url = match (advertise, listeners.first()) {
+        (Some(url), _) => {
+            url.parse::<EndpointUrl>()
+                .map_err(|_| StartError::Endpoint { url: url.clone() })?;
+            url
+        }
+        (None, Some(listener)) if listener.local_url().is_wildcard() => {
+            return Err(invalid(
+                "it listens on every interface, so say by which URL the other nodes reach it",
+            ));
+        }
+        (None, Some(listener)) => match listener.local_url() {
+            EndpointUrl::Unix { path } => {
+                let path =
+                    std::path::absolute(path).map_err(|_| invalid("the socket's path is not valid"))?;
+                format!("unix:{}", path.display())
+            }
+            url => url.to_string(),
+        },
+        (None, None) => return Err(invalid("nothing to listen on")),
+    };
+    Location::new(&url).map_err(|error| invalid(&error.to_string()))
+}
