@@ -19,11 +19,15 @@ use crate::{codegen, needs, test, tidy};
 /// What one step came to.
 struct Done {
     name: &'static str,
+    verdict: &'static str,
     passed: bool,
     took: Duration,
 }
 
 type Step = (&'static str, fn(&Workspace) -> Result<bool>);
+
+/// The step whose tool does not come with Rust.
+const DEPENDENCIES: &str = "dependencies";
 
 /// Quick ones first.
 const STEPS: [Step; 10] = [
@@ -36,7 +40,7 @@ const STEPS: [Step; 10] = [
     ("lints", lints),
     ("docs", docs),
     ("features", features::check),
-    ("dependencies", dependencies),
+    (DEPENDENCIES, dependencies),
     ("demo", demo::check),
     ("test", |workspace| test::run_all(workspace, &[])),
 ];
@@ -65,21 +69,26 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
             }
         };
         let took = start.elapsed();
-        say!("== {name}: {} in {}", verdict(passed), seconds(took));
-        report.push(Done { name, passed, took });
+        let verdict = if passed && !can_run(name) {
+            "not run"
+        } else {
+            verdict(passed)
+        };
+        say!("== {name}: {verdict} in {}", seconds(took));
+        report.push(Done {
+            name,
+            verdict,
+            passed,
+            took,
+        });
     }
     say!("");
     for done in &report {
-        say!(
-            "{:<14} {:<6} {:>9}",
-            done.name,
-            verdict(done.passed),
-            seconds(done.took)
-        );
+        say!("{:<14} {:<7} {:>9}", done.name, done.verdict, seconds(done.took));
     }
     let passed = report.iter().all(|done| done.passed);
     say!(
-        "{:<14} {:<6} {:>9}",
+        "{:<14} {:<7} {:>9}",
         "all",
         verdict(passed),
         seconds(start.elapsed())
@@ -134,9 +143,14 @@ fn docs(workspace: &Workspace) -> Result<bool> {
     )
 }
 
+/// Whether the tool of this step is there: all but one come with Rust.
+fn can_run(step: &str) -> bool {
+    step != DEPENDENCIES || needs::find("cargo-deny").is_some()
+}
+
 /// Licences, bans and sources of what we depend on, where the tool for it is installed.
 fn dependencies(workspace: &Workspace) -> Result<bool> {
-    if needs::find("cargo-deny").is_none() {
+    if !can_run(DEPENDENCIES) {
         say!(
             "not checked: cargo-deny is not installed (`cargo install cargo-deny`); deny.toml holds the rules"
         );
