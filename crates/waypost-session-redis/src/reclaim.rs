@@ -46,7 +46,8 @@ impl RedisStore {
         let deadline = Instant::now() + self.topology.timeout();
         let mut removed = 0;
         let budget = budget.min(BUDGET_MAX);
-        if self.graveyard.todo().is_empty() {
+        let rest = !self.graveyard.todo().is_empty();
+        if !rest {
             let found = self.find_dead(deadline).await.map_err(|fault| fault.into_error(verb, false))?;
             *self.graveyard.todo() = found.into();
         }
@@ -61,7 +62,8 @@ impl RedisStore {
                 .await
                 .map_err(|fault| fault.into_error(verb, removed > 0))?;
         }
-        Ok(Reclaimed { removed, more: !self.graveyard.todo().is_empty() })
+        // Who worked off an earlier search has not looked for those who have died since.
+        Ok(Reclaimed { removed, more: rest || !self.graveyard.todo().is_empty() })
     }
 
     /// All pairs of a partition and a dead owner that has records there.

@@ -9,8 +9,9 @@ for i = 1, #KEYS do
   else
     local incarnation, counter, state, term = string.match(lease, '^(%d+) (%d+) (%a) (%d+) ')
     if incarnation == mine then
-      local value = string.format('%s %.0f %s %s %s', incarnation, counter + 1, state, term, ARGV[1])
-      redis.call('SET', KEYS[i], value, 'PX', term)
+      -- Not '%s' for the location: string.format() ends it at a NUL.
+      local head = string.format('%s %.0f %s %s ', incarnation, counter + 1, state, term)
+      redis.call('SET', KEYS[i], head .. ARGV[1], 'PX', term)
       answer[i] = '1'
     elseif tonumber(incarnation) > tonumber(mine) then
       answer[i] = incarnation
