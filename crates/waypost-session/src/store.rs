@@ -190,6 +190,10 @@ pub trait SessionStore: fmt::Debug + Send + Sync {
     /// Puts back sessions which the datastore may have lost, each unless a claim with a greater seq stands there, and so
     /// also tells which of them have moved meanwhile. Writes only what is missing or older. Later claims of these
     /// addresses get a greater seq, as always.
+    ///
+    /// A session with the same seq that stands under another incarnation of the same identity becomes this owner's: so a
+    /// server that was fenced for a moment goes on with its clients under its new incarnation, except those that have
+    /// moved.
     async fn restore_many(
         &self,
         owner: &Owner,

@@ -16,7 +16,11 @@ for i = 1, n do
     held[#held + 1] = address
   else
     local space = was and string.find(was, ' ', 1, true)
-    if was and tonumber(string.sub(was, 1, space - 1)) >= number then
+    local standing = was and tonumber(string.sub(was, 1, space - 1))
+    -- The same claim under another incarnation of the same identity moves to this one.
+    local same = was and standing == number
+      and string.match(was, '^%d+ %d+ (.*)$') == string.match(owner, '^%d+ (.*)$')
+    if was and standing >= number and not same then
       lost[#lost + 1] = i
       lost[#lost + 1] = was
     else

@@ -104,6 +104,7 @@ macro_rules! __for_each_case {
             restore: restore_puts_back_what_is_missing
             restore: restore_replaces_what_is_older
             restore: restore_is_lost_to_a_newer_claim
+            restore: restore_moves_a_session_to_a_newer_incarnation
             restore: restore_answers_in_the_order_of_its_entries
             restore: claim_after_restore_gets_a_greater_seq
             restore: late_release_after_restore_frees_only_what_was_restored

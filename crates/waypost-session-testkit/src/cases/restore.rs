@@ -77,6 +77,30 @@ pub async fn restore_replaces_what_is_older(ctx: &Ctx) -> Result<(), Stop> {
     Ok(())
 }
 
+/// A server that registered anew puts its sessions back under its new incarnation, with their seqs.
+pub async fn restore_moves_a_session_to_a_newer_incarnation(ctx: &Ctx) -> Result<(), Stop> {
+    let old = ctx.server("server").await?;
+    let address = ctx.address("a")?;
+    let claimed = ctx.store().claim(&old, &address).await?;
+    let new = ctx.server("server").await?;
+    check_eq!(old.identity, new.identity, "the same server");
+    let restored = ctx
+        .store()
+        .restore_many(&new, &[(address.clone(), claimed.seq)])
+        .await?;
+    check_eq!(restored, [Restored::Held], "restore under a newer incarnation");
+    check_eq!(
+        ctx.store().lookup(&address).await?,
+        Some(Session::new(new.clone(), claimed.seq)),
+        "looked up"
+    );
+    let late = ctx.store().release(&old, &address, claimed.seq).await?;
+    check_eq!(late, Released::NotOwner, "release by the older incarnation");
+    let released = ctx.store().release(&new, &address, claimed.seq).await?;
+    check_eq!(released, Released::Released, "release by the newer");
+    Ok(())
+}
+
 /// A claim with a greater seq stands: the restore reports it and changes nothing.
 pub async fn restore_is_lost_to_a_newer_claim(ctx: &Ctx) -> Result<(), Stop> {
     let (old, new) = (ctx.server("old").await?, ctx.server("new").await?);

@@ -149,6 +149,10 @@ impl MemoryState {
         self.last_number = self.last_number.max(seq.0);
         match self.sessions.get(address) {
             Some(standing) if standing.owner == *owner && standing.seq == seq => Restored::Held,
+            Some(standing) if standing.owner.identity == owner.identity && standing.seq == seq => {
+                self.put(address, Session::new(owner.clone(), seq));
+                Restored::Held
+            }
             // An equal seq of another owner was given after the loss: that claim is the newer one.
             Some(standing) if standing.seq >= seq => Restored::Lost(standing.clone()),
             _ => {
