@@ -20,7 +20,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(RedisStore::connect(&url).await?);
     let identity = Identity::new("throughput")?;
     let location = Location::new("tcp://127.0.0.1:1")?;
-    let incarnation = store.register(&identity, &location, Duration::from_secs(600)).await?;
+    let incarnation = store
+        .register(&identity, &location, Duration::from_secs(600))
+        .await?;
     let owner = Owner::new(identity, incarnation);
     // Each worker has 64 batches of addresses of its own.
     let work: Vec<Arc<Vec<Vec<Address>>>> = (0..concurrency)
@@ -64,7 +66,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn run(store: &RedisStore, verb: &str, owner: &Owner, addresses: &[Address]) -> Result<(), StoreError> {
     // A seq of 1 is older than any claim: nothing is freed or put back, everything is compared.
-    let sessions = || addresses.iter().map(|address| (address.clone(), Seq(1))).collect::<Vec<_>>();
+    let sessions = || {
+        addresses
+            .iter()
+            .map(|address| (address.clone(), Seq(1)))
+            .collect::<Vec<_>>()
+    };
     match verb {
         "claim" => store.claim_many(owner, addresses).await.map(drop),
         "lookup" => store.lookup_many(addresses).await.map(drop),

@@ -24,27 +24,39 @@ pub(crate) struct Dialler {
 
 #[cfg(feature = "tls")]
 type Certificates = redis::TlsCertificates;
+/// There are none.
 #[cfg(not(feature = "tls"))]
-type Certificates = core::convert::Infallible;
+#[derive(Clone)]
+enum Certificates {}
 
 impl Dialler {
     /// Reads the files that the settings name.
     pub(crate) fn new(settings: &Settings) -> Result<Self, StoreError> {
         let password = settings.password.as_ref().map(|secret| secret.expose());
         // RESP3, because then the library tells at once that a connection was lost.
-        let mut info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_db(settings.db);
+        let mut info = RedisConnectionInfo::default()
+            .set_protocol(ProtocolVersion::RESP3)
+            .set_db(settings.db);
         if let Some(username) = &settings.username {
             info = info.set_username(username);
         }
         if let Some(password) = password {
             info = info.set_password(password);
         }
-        Ok(Self { info, tls: certificates(settings)?, redactor: Redactor::new(password) })
+        Ok(Self {
+            info,
+            tls: certificates(settings)?,
+            redactor: Redactor::new(password),
+        })
     }
 
     /// The same for sentinels, which have one database and often no password.
     pub(crate) fn for_sentinels(&self, authenticate: bool) -> Self {
-        let info = if authenticate { self.info.clone().set_db(0) } else { RedisConnectionInfo::default() };
+        let info = if authenticate {
+            self.info.clone().set_db(0)
+        } else {
+            RedisConnectionInfo::default()
+        };
         Self {
             // Sentinels speak RESP3 too, and nothing here depends on it.
             info: info.set_protocol(ProtocolVersion::RESP3),
@@ -57,9 +69,12 @@ impl Dialler {
     pub(crate) fn client(&self, host: &str, port: u16) -> Result<Client, Fault> {
         let addr = match &self.tls {
             None => ConnectionAddr::Tcp(host.to_owned(), port),
-            Some(_) => {
-                ConnectionAddr::TcpTls { host: host.to_owned(), port, insecure: false, tls_params: None }
-            }
+            Some(_) => ConnectionAddr::TcpTls {
+                host: host.to_owned(),
+                port,
+                insecure: false,
+                tls_params: None,
+            },
         };
         let describe = |error: &redis::RedisError| self.redactor.connection(host, error);
         let info = addr
@@ -100,7 +115,9 @@ impl Live {
                 }
                 Ok::<(), core::convert::Infallible>(())
             });
-        let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let connection = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
         Ok(Self { connection, lost })
     }
 
@@ -116,7 +133,9 @@ impl Live {
 
 #[cfg(feature = "tls")]
 fn certificates(settings: &Settings) -> Result<Option<Certificates>, StoreError> {
-    let Some(files) = &settings.tls else { return Ok(None) };
+    let Some(files) = &settings.tls else {
+        return Ok(None);
+    };
     // The redis crate takes the process's default provider and would panic without one.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Fails only when somebody else was faster, which is as good.
@@ -125,7 +144,11 @@ fn certificates(settings: &Settings) -> Result<Option<Certificates>, StoreError>
     let read = |path: &Option<String>, param: &str| match path {
         None => Ok(None),
         Some(path) => std::fs::read(path).map(Some).map_err(|error| {
-            StoreError::new(ErrorKind::ConfigInvalid, "open", format!("cannot read the file of `{param}`: {error}"))
+            StoreError::new(
+                ErrorKind::ConfigInvalid,
+                "open",
+                format!("cannot read the file of `{param}`: {error}"),
+            )
         }),
     };
     let cert = read(&files.cert, "cert-file")?;
@@ -133,7 +156,10 @@ fn certificates(settings: &Settings) -> Result<Option<Certificates>, StoreError>
     Ok(Some(redis::TlsCertificates {
         client_tls: cert
             .zip(key)
-            .map(|(client_cert, client_key)| redis::ClientTlsConfig { client_cert, client_key }),
+            .map(|(client_cert, client_key)| redis::ClientTlsConfig {
+                client_cert,
+                client_key,
+            }),
         root_cert: read(&files.ca, "ca-file")?,
     }))
 }
@@ -142,6 +168,10 @@ fn certificates(settings: &Settings) -> Result<Option<Certificates>, StoreError>
 fn certificates(settings: &Settings) -> Result<Option<Certificates>, StoreError> {
     match settings.tls {
         None => Ok(None),
-        Some(_) => Err(StoreError::new(ErrorKind::Unsupported, "open", "this build has no TLS")),
+        Some(_) => Err(StoreError::new(
+            ErrorKind::Unsupported,
+            "open",
+            "this build has no TLS",
+        )),
     }
 }

@@ -26,7 +26,9 @@ impl Evidence {
     /// A number that changes when any master's evidence does. The same for every handle.
     pub(crate) fn generation(&self) -> u64 {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().fold(FNV_START, |hash, (place, said)| fnv(fnv(hash, &place.to_le_bytes()), said.as_bytes()))
+        seen.iter().fold(FNV_START, |hash, (place, said)| {
+            fnv(fnv(hash, &place.to_le_bytes()), said.as_bytes())
+        })
     }
 
     /// Takes what some masters said. The others, by their places, keep what they said last; the rest is forgotten.
@@ -42,7 +44,10 @@ impl RedisStore {
     pub(crate) async fn run_with_evidence(&self, verb: Verb, call: Call) -> Result<(Value, u64), StoreError> {
         let timeout = self.topology.timeout();
         let deadline = Instant::now() + timeout;
-        let witnesses = self.witnesses(deadline).await.map_err(|fault| fault.into_error(verb, false))?;
+        let witnesses = self
+            .witnesses(deadline)
+            .await
+            .map_err(|fault| fault.into_error(verb, false))?;
         let ask = |place: usize| Call::script(place, &EVIDENCE, &[self.keys.marker(place)]);
         // The leases' master answers in the same pipeline; the others must not delay or fail the renewal.
         let others = witnesses.iter().copied().filter(|place| *place != LEASES);
@@ -51,13 +56,19 @@ impl RedisStore {
             let said = self.topology.run_each(vec![ask(place)], soon).await.pop()?.ok()?;
             Some((place, evidence(said)?))
         });
-        let (mut answers, others) =
-            tokio::join!(self.topology.run_each(vec![call, ask(LEASES)], deadline), join_all(others));
+        let (mut answers, others) = tokio::join!(
+            self.topology.run_each(vec![call, ask(LEASES)], deadline),
+            join_all(others)
+        );
         let own = answers.pop();
         let answer = answers.pop().ok_or_else(reply::strange).and_then(|answer| answer);
         let answer = answer.map_err(|fault: Fault| fault.into_error(verb, false))?;
-        let own = own.and_then(Result::ok).and_then(evidence).map(|said| (LEASES, said));
-        self.evidence.update(&witnesses, others.into_iter().flatten().chain(own).collect());
+        let own = own
+            .and_then(Result::ok)
+            .and_then(evidence)
+            .map(|said| (LEASES, said));
+        self.evidence
+            .update(&witnesses, others.into_iter().flatten().chain(own).collect());
         Ok((answer, self.evidence.generation()))
     }
 
@@ -75,6 +86,8 @@ impl RedisStore {
 /// Run id and marker as one text.
 fn evidence(value: Value) -> Option<String> {
     let parts = reply::array(value).ok()?;
-    let [run_id, marker] = parts.as_slice() else { return None };
+    let [run_id, marker] = parts.as_slice() else {
+        return None;
+    };
     Some([reply::text(run_id)?, " ", reply::text(marker)?].concat())
 }

@@ -32,12 +32,20 @@ impl Call {
         for key in keys {
             command.arg(key.as_ref());
         }
-        Self { place, command, script: Some(script) }
+        Self {
+            place,
+            command,
+            script: Some(script),
+        }
     }
 
     /// A plain command.
     pub(crate) fn command(place: usize, name: &str) -> Self {
-        Self { place, command: redis::cmd(name), script: None }
+        Self {
+            place,
+            command: redis::cmd(name),
+            script: None,
+        }
     }
 
     pub(crate) fn arg(mut self, arg: impl redis::ToRedisArgs) -> Self {
@@ -84,7 +92,9 @@ impl Topology {
         let deadline = Instant::now() + self.timeout();
         let results = self.run_each(calls, deadline).await;
         let applied = results.iter().any(Result::is_ok);
-        let sent = results.iter().any(|result| result.as_ref().is_err_and(|fault| fault.sent));
+        let sent = results
+            .iter()
+            .any(|result| result.as_ref().is_err_and(|fault| fault.sent));
         results
             .into_iter()
             .collect::<Result<_, _>>()
@@ -94,14 +104,23 @@ impl Topology {
     /// Runs one call.
     pub(crate) async fn run_one(&self, verb: Verb, call: Call) -> Result<Value, StoreError> {
         let mut answers = self.run(verb, vec![call]).await?;
-        answers.pop().ok_or_else(|| crate::reply::strange().into_error(verb, true))
+        answers
+            .pop()
+            .ok_or_else(|| crate::reply::strange().into_error(verb, true))
     }
 
     /// Runs all calls until the deadline; each has its own result.
     pub(crate) async fn run_each(&self, calls: Vec<Call>, deadline: Instant) -> Vec<Result<Value, Fault>> {
         let mut results: Vec<_> = calls.iter().map(|_| Err(not_settled())).collect();
-        let mut pending: Vec<_> =
-            calls.into_iter().enumerate().map(|(index, call)| Pending { index, call, redirect: None }).collect();
+        let mut pending: Vec<_> = calls
+            .into_iter()
+            .enumerate()
+            .map(|(index, call)| Pending {
+                index,
+                call,
+                redirect: None,
+            })
+            .collect();
         for round in 0..ROUNDS {
             let groups = match self.groups(&mut pending, &mut results, deadline).await {
                 Ok(groups) => groups,
@@ -165,11 +184,16 @@ impl Topology {
                     continue;
                 }
             };
-            let known =
-                groups.iter_mut().find(|group| Arc::ptr_eq(&group.node, &node) && group.asking == asking);
+            let known = groups
+                .iter_mut()
+                .find(|group| Arc::ptr_eq(&group.node, &node) && group.asking == asking);
             match known {
                 Some(group) => group.pending.push(waiting),
-                None => groups.push(Group { node, asking, pending: vec![waiting] }),
+                None => groups.push(Group {
+                    node,
+                    asking,
+                    pending: vec![waiting],
+                }),
             }
         }
         Ok(groups)
@@ -203,7 +227,10 @@ impl Topology {
                     self.doubt();
                 }
                 if let Some(node) = error.details().and_then(|detail| self.named(node, detail)) {
-                    pending.push(Pending { redirect: Some(Redirect { node, asking }), ..waiting });
+                    pending.push(Pending {
+                        redirect: Some(Redirect { node, asking }),
+                        ..waiting
+                    });
                     return;
                 }
                 false
@@ -223,7 +250,11 @@ impl Topology {
     /// The node that a redirection names: `SLOT HOST:PORT`. An empty host is that of the node which says so.
     fn named(&self, by: &Node, detail: &str) -> Option<Arc<Node>> {
         let (host, port) = detail.rsplit(' ').next()?.rsplit_once(':')?;
-        let host = if host.is_empty() { by.addr().rsplit_once(':')?.0 } else { host };
+        let host = if host.is_empty() {
+            by.addr().rsplit_once(':')?.0
+        } else {
+            host
+        };
         self.node(host.trim_matches(['[', ']']), port.parse().ok()?).ok()
     }
 }
@@ -232,7 +263,11 @@ type Answers = Result<Vec<(Pending, Value)>, (Vec<usize>, Fault)>;
 
 /// Sends one group to its node.
 async fn send(group: Group, round: u32, deadline: Instant) -> (Arc<Node>, Answers) {
-    let Group { node, asking, pending } = group;
+    let Group {
+        node,
+        asking,
+        pending,
+    } = group;
     let mut commands = Pipeline::with_capacity(pending.len() * 2);
     // In later rounds the reason may have been a script that the node does not have, or that another node has.
     if round > 0 {
@@ -246,7 +281,16 @@ async fn send(group: Group, round: u32, deadline: Instant) -> (Arc<Node>, Answer
     }
     let mut positions = Vec::with_capacity(pending.len());
     let mut waiting = Vec::with_capacity(pending.len());
-    for Pending { index, call: Call { place, command, script }, .. } in pending {
+    for Pending {
+        index,
+        call: Call {
+            place,
+            command,
+            script,
+        },
+        ..
+    } in pending
+    {
         if asking {
             commands.cmd("ASKING");
         }
@@ -266,7 +310,18 @@ async fn send(group: Group, round: u32, deadline: Instant) -> (Arc<Node>, Answer
                     (Value::ServerError(_), Some((_, command))) => command.clone(),
                     _ => Cmd::new(),
                 };
-                answers.push((Pending { index, call: Call { place, command, script }, redirect: None }, value));
+                answers.push((
+                    Pending {
+                        index,
+                        call: Call {
+                            place,
+                            command,
+                            script,
+                        },
+                        redirect: None,
+                    },
+                    value,
+                ));
             }
             Ok(answers)
         }
@@ -275,5 +330,8 @@ async fn send(group: Group, round: u32, deadline: Instant) -> (Arc<Node>, Answer
 }
 
 fn not_settled() -> Fault {
-    Fault::new(ErrorKind::Unavailable, "the servers keep sending the command elsewhere: their roles are changing")
+    Fault::new(
+        ErrorKind::Unavailable,
+        "the servers keep sending the command elsewhere: their roles are changing",
+    )
 }

@@ -34,7 +34,12 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), sent: false, moved: false }
+        Self {
+            kind,
+            message: message.into(),
+            sent: false,
+            moved: false,
+        }
     }
 
     pub(crate) const fn sent(mut self) -> Self {
@@ -69,7 +74,9 @@ impl core::fmt::Debug for Redactor {
 
 impl Redactor {
     pub(crate) fn new(password: Option<&str>) -> Self {
-        Self { password: password.filter(|text| !text.is_empty()).map(str::to_owned) }
+        Self {
+            password: password.filter(|text| !text.is_empty()).map(str::to_owned),
+        }
     }
 
     fn clean(&self, text: &str) -> String {
@@ -111,7 +118,9 @@ impl Redactor {
 
 /// Servers before 7.0 wrap what a command in a script answered: `ERR Error running script ...: -OOM ...`.
 fn inner_code<'a>(code: &'a str, detail: &'a str) -> &'a str {
-    let wrapped = detail.split_once("@user_script").and_then(|(_, rest)| rest.split_once(" -"));
+    let wrapped = detail
+        .split_once("@user_script")
+        .and_then(|(_, rest)| rest.split_once(" -"));
     match wrapped {
         Some((_, inner)) if code == "ERR" => inner.split(' ').next().unwrap_or(code),
         _ => code,
@@ -121,18 +130,40 @@ fn inner_code<'a>(code: &'a str, detail: &'a str) -> &'a str {
 /// The kind, whether roles may have changed, and what to do next.
 fn classify(code: &str, detail: &str) -> (ErrorKind, bool, &'static str) {
     match code {
-        "NOAUTH" => (ErrorKind::PermissionDenied, false, ": put the password into the store url"),
-        "WRONGPASS" => (ErrorKind::PermissionDenied, false, ": check user and password in the store url"),
-        "NOPERM" => (ErrorKind::PermissionDenied, false, ": see the README for the permissions that are needed"),
-        "ERR" if detail.contains("AUTH") && !detail.contains("unknown command") => {
-            (ErrorKind::PermissionDenied, false, ": check user and password in the store url")
-        }
+        "NOAUTH" => (
+            ErrorKind::PermissionDenied,
+            false,
+            ": put the password into the store url",
+        ),
+        "WRONGPASS" => (
+            ErrorKind::PermissionDenied,
+            false,
+            ": check user and password in the store url",
+        ),
+        "NOPERM" => (
+            ErrorKind::PermissionDenied,
+            false,
+            ": see the README for the permissions that are needed",
+        ),
+        "ERR" if detail.contains("AUTH") && !detail.contains("unknown command") => (
+            ErrorKind::PermissionDenied,
+            false,
+            ": check user and password in the store url",
+        ),
         "LOADING" | "TRYAGAIN" | "BUSY" | "NOREPLICAS" | "MISCONF" => (ErrorKind::Unavailable, false, ""),
         "CLUSTERDOWN" | "READONLY" | "MASTERDOWN" | "MOVED" | "ASK" => (ErrorKind::Unavailable, true, ""),
         "ERR" if detail.contains("max number of clients") => (ErrorKind::Unavailable, false, ""),
         "OOM" => (ErrorKind::LimitExceeded, false, ": raise the server's maxmemory"),
-        "WRONGTYPE" => (ErrorKind::Corrupt, false, ": another program uses these keys; choose another `prefix`"),
-        "CROSSSLOT" => (ErrorKind::ConfigInvalid, false, ": use redis+cluster:// for a cluster"),
+        "WRONGTYPE" => (
+            ErrorKind::Corrupt,
+            false,
+            ": another program uses these keys; choose another `prefix`",
+        ),
+        "CROSSSLOT" => (
+            ErrorKind::ConfigInvalid,
+            false,
+            ": use redis+cluster:// for a cluster",
+        ),
         "NOPROTO" => (ErrorKind::Unsupported, false, ": Redis 6.2 or newer is needed"),
         "ERR" if detail.contains("unknown command") => {
             (ErrorKind::Unsupported, false, ": Redis 6.2 or newer is needed")
@@ -151,11 +182,31 @@ mod tests {
     fn server_errors_say_what_to_conclude() {
         let redactor = Redactor::default();
         for (code, detail, kind, moved) in [
-            ("NOAUTH", "Authentication required.", ErrorKind::PermissionDenied, false),
-            ("LOADING", "Redis is loading the dataset in memory", ErrorKind::Unavailable, false),
-            ("READONLY", "You can't write against a read only replica.", ErrorKind::Unavailable, true),
+            (
+                "NOAUTH",
+                "Authentication required.",
+                ErrorKind::PermissionDenied,
+                false,
+            ),
+            (
+                "LOADING",
+                "Redis is loading the dataset in memory",
+                ErrorKind::Unavailable,
+                false,
+            ),
+            (
+                "READONLY",
+                "You can't write against a read only replica.",
+                ErrorKind::Unavailable,
+                true,
+            ),
             ("CLUSTERDOWN", "The cluster is down", ErrorKind::Unavailable, true),
-            ("OOM", "command not allowed when used memory > 'maxmemory'.", ErrorKind::LimitExceeded, false),
+            (
+                "OOM",
+                "command not allowed when used memory > 'maxmemory'.",
+                ErrorKind::LimitExceeded,
+                false,
+            ),
             (
                 "ERR",
                 "Error running script (call to f_ab): @user_script:9: @user_script: 9: -OOM command not allowed",
@@ -163,7 +214,12 @@ mod tests {
                 false,
             ),
             ("WRONGTYPE", "Operation against a key", ErrorKind::Corrupt, false),
-            ("ERR", "unknown command `HELLO`, with args beginning with: `3`", ErrorKind::Unsupported, false),
+            (
+                "ERR",
+                "unknown command `HELLO`, with args beginning with: `3`",
+                ErrorKind::Unsupported,
+                false,
+            ),
             ("SURPRISE", "", ErrorKind::Unexpected, false),
         ] {
             let fault = redactor.server("h:1", code, detail);
@@ -174,7 +230,11 @@ mod tests {
     #[test]
     fn a_password_quoted_by_the_server_is_not_shown() {
         let redactor = Redactor::new(Some("hunter2"));
-        let fault = redactor.server("h:1", "ERR", "unknown command `HELLO`, with args: `AUTH` `default` `hunter2`");
+        let fault = redactor.server(
+            "h:1",
+            "ERR",
+            "unknown command `HELLO`, with args: `AUTH` `default` `hunter2`",
+        );
         assert!(!format!("{fault:?} {redactor:?}").contains("hunter2"));
         assert_eq!(fault.kind, ErrorKind::Unsupported);
     }

@@ -26,25 +26,45 @@ impl RedisStore {
     ) -> Result<Incarnation, StoreError> {
         let verb = Verb::write("register");
         if !(TERM_MIN..=TERM_MAX).contains(&term) {
-            let message = format!("a lease term is {} ms to {} s", TERM_MIN.as_millis(), TERM_MAX.as_secs());
+            let message = format!(
+                "a lease term is {} ms to {} s",
+                TERM_MIN.as_millis(),
+                TERM_MAX.as_secs()
+            );
             return Err(Fault::new(ErrorKind::ConfigInvalid, message).into_error(verb, false));
         }
-        let keys = [self.keys.counter(LEASES), self.keys.members(), self.keys.lease(identity)];
+        let keys = [
+            self.keys.counter(LEASES),
+            self.keys.members(),
+            self.keys.lease(identity),
+        ];
         let call = Call::script(LEASES, &REGISTER, &keys)
             .arg(identity.as_str())
             .arg(location.as_str())
             .arg(term.as_millis().to_string());
         let answer = self.topology.run_one(verb, call).await?;
-        reply::number(&answer).map(Incarnation).map_err(|fault| fault.into_error(verb, true))
+        reply::number(&answer)
+            .map(Incarnation)
+            .map_err(|fault| fault.into_error(verb, true))
     }
 
-    pub(crate) async fn renew_batch(&self, owners: &[Owner], location: &Location) -> Result<Renewed, StoreError> {
+    pub(crate) async fn renew_batch(
+        &self,
+        owners: &[Owner],
+        location: &Location,
+    ) -> Result<Renewed, StoreError> {
         let verb = Verb::write("renew");
         if owners.is_empty() {
             // Nothing is asked; whoever holds nothing has lost nothing.
-            return Ok(Renewed { renewals: Vec::new(), generation: self.evidence.generation() });
+            return Ok(Renewed {
+                renewals: Vec::new(),
+                generation: self.evidence.generation(),
+            });
         }
-        let keys: Vec<_> = owners.iter().map(|owner| self.keys.lease(&owner.identity)).collect();
+        let keys: Vec<_> = owners
+            .iter()
+            .map(|owner| self.keys.lease(&owner.identity))
+            .collect();
         let call = Call::script(LEASES, &RENEW, &keys)
             .arg(location.as_str())
             .args(owners.iter().map(|owner| owner.incarnation.0));
@@ -62,8 +82,7 @@ impl RedisStore {
 
     pub(crate) async fn drain_one(&self, owner: &Owner) -> Result<Renewal, StoreError> {
         let verb = Verb::write("drain");
-        let call =
-            Call::script(LEASES, &DRAIN, &[self.keys.lease(&owner.identity)]).arg(owner.incarnation.0);
+        let call = Call::script(LEASES, &DRAIN, &[self.keys.lease(&owner.identity)]).arg(owner.incarnation.0);
         let answer = self.topology.run_one(verb, call).await?;
         renewal(&answer).map_err(|fault| fault.into_error(verb, true))
     }
@@ -113,5 +132,11 @@ fn lease(identity: &Value, record: &Value) -> Option<Lease> {
     };
     let term = Duration::from_millis(parts.next()?.parse().ok()?);
     let location = Location::new(parts.next()?).ok()?;
-    Some(Lease { owner: Owner::new(identity, incarnation), location, counter, state, term })
+    Some(Lease {
+        owner: Owner::new(identity, incarnation),
+        location,
+        counter,
+        state,
+        term,
+    })
 }

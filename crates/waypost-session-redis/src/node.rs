@@ -73,11 +73,20 @@ impl Node {
     pub(crate) async fn send(&self, commands: &Pipeline, deadline: Instant) -> Result<Vec<Value>, Fault> {
         let live = self.live(deadline).await?;
         let mut connection = live.connection.clone();
-        match timeout_at(deadline, connection.send_packed_commands(commands, 0, commands.len())).await {
+        match timeout_at(
+            deadline,
+            connection.send_packed_commands(commands, 0, commands.len()),
+        )
+        .await
+        {
             Ok(Ok(values)) if values.len() == commands.len() => Ok(values),
             Ok(Ok(_)) => {
                 live.give_up();
-                Err(Fault::new(ErrorKind::Unexpected, format!("{}: an answer is missing", self.addr)).sent())
+                Err(Fault::new(
+                    ErrorKind::Unexpected,
+                    format!("{}: an answer is missing", self.addr),
+                )
+                .sent())
             }
             Ok(Err(error)) => {
                 live.give_up();
@@ -147,7 +156,9 @@ impl Node {
 
     async fn dial(&self) -> Result<Live, Fault> {
         let fail = |error| self.redactor.connection(&self.addr, &error);
-        let live = Live::connect(&self.client, self.connect_timeout).await.map_err(fail)?;
+        let live = Live::connect(&self.client, self.connect_timeout)
+            .await
+            .map_err(fail)?;
         if self.role == Role::Master {
             self.check_master(&live).await?;
         }
@@ -183,5 +194,9 @@ impl Node {
 
 /// `host:port`, with brackets around an IPv6 address.
 pub(crate) fn address(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }

@@ -48,7 +48,10 @@ impl RedisStore {
         let budget = budget.min(BUDGET_MAX);
         let rest = !self.graveyard.todo().is_empty();
         if !rest {
-            let found = self.find_dead(deadline).await.map_err(|fault| fault.into_error(verb, false))?;
+            let found = self
+                .find_dead(deadline)
+                .await
+                .map_err(|fault| fault.into_error(verb, false))?;
             *self.graveyard.todo() = found.into();
         }
         while removed < budget {
@@ -63,18 +66,31 @@ impl RedisStore {
                 .map_err(|fault| fault.into_error(verb, removed > 0))?;
         }
         // Who worked off an earlier search has not looked for those who have died since.
-        Ok(Reclaimed { removed, more: rest || !self.graveyard.todo().is_empty() })
+        Ok(Reclaimed {
+            removed,
+            more: rest || !self.graveyard.todo().is_empty(),
+        })
     }
 
     /// All pairs of a partition and a dead owner that has records there.
     async fn find_dead(&self, deadline: Instant) -> Result<Vec<(usize, Owner)>, Fault> {
-        let calls =
-            (0..PARTITIONS).map(|p| Call::command(p, "SMEMBERS").arg(self.keys.owners(p))).collect();
+        let calls = (0..PARTITIONS)
+            .map(|p| Call::command(p, "SMEMBERS").arg(self.keys.owners(p)))
+            .collect();
         let mut owners: HashMap<Owner, Vec<usize>> = HashMap::new();
-        for (partition, answer) in self.topology.run_each(calls, deadline).await.into_iter().enumerate() {
+        for (partition, answer) in self
+            .topology
+            .run_each(calls, deadline)
+            .await
+            .into_iter()
+            .enumerate()
+        {
             for owner in reply::array(answer?)? {
                 let owner = reply::text(&owner).and_then(reply::owner);
-                owners.entry(owner.ok_or_else(|| reply::corrupt("an owner"))?).or_default().push(partition);
+                owners
+                    .entry(owner.ok_or_else(|| reply::corrupt("an owner"))?)
+                    .or_default()
+                    .push(partition);
             }
         }
         // Leases after owners: whoever has claimed had registered before.
@@ -91,12 +107,21 @@ impl RedisStore {
     }
 
     /// Removes at most `step` records of each; those that are not finished wait again.
-    async fn clear(&self, batch: Vec<(usize, Owner)>, step: usize, deadline: Instant) -> Result<usize, Fault> {
+    async fn clear(
+        &self,
+        batch: Vec<(usize, Owner)>,
+        step: usize,
+        deadline: Instant,
+    ) -> Result<usize, Fault> {
         let calls = batch
             .iter()
             .map(|(p, owner)| {
                 let owner = owner_text(owner);
-                let keys = [self.keys.sessions(*p), self.keys.index(*p, &owner), self.keys.owners(*p)];
+                let keys = [
+                    self.keys.sessions(*p),
+                    self.keys.index(*p, &owner),
+                    self.keys.owners(*p),
+                ];
                 Call::script(*p, &RECLAIM, &keys).arg(owner).arg(step)
             })
             .collect();
@@ -106,7 +131,9 @@ impl RedisStore {
         for (entry, answer) in batch.into_iter().zip(answers) {
             let read = || {
                 let answer = reply::array(answer?)?;
-                let [gone, left] = answer.as_slice() else { return Err(reply::strange()) };
+                let [gone, left] = answer.as_slice() else {
+                    return Err(reply::strange());
+                };
                 Ok((reply::number(gone)?, reply::number(left)?))
             };
             match read() {

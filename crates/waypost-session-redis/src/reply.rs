@@ -47,18 +47,26 @@ pub(crate) fn session(value: &Value) -> Result<Option<Session>, Fault> {
 /// An owner as it stands in records, `INCARNATION IDENTITY`.
 pub(crate) fn owner(text: &str) -> Option<Owner> {
     let (incarnation, identity) = text.split_once(' ')?;
-    Some(Owner::new(Identity::new(identity).ok()?, Incarnation(incarnation.parse().ok()?)))
+    Some(Owner::new(
+        Identity::new(identity).ok()?,
+        Incarnation(incarnation.parse().ok()?),
+    ))
 }
 
 /// An answer of a shape that was never asked for.
 pub(crate) fn strange() -> Fault {
-    Fault::new(ErrorKind::Unexpected, "the server's answer has a shape that was not asked for")
+    Fault::new(
+        ErrorKind::Unexpected,
+        "the server's answer has a shape that was not asked for",
+    )
 }
 
 /// A record that cannot be read.
 pub(crate) fn corrupt(what: &str) -> Fault {
     Fault::new(
         ErrorKind::Corrupt,
-        format!("the record of {what} is not one of Waypost's: another program may use these keys; choose another `prefix`"),
+        format!(
+            "the record of {what} is not one of Waypost's: another program may use these keys; choose another `prefix`"
+        ),
     )
 }

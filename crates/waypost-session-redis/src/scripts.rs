@@ -14,12 +14,17 @@ pub(crate) struct Script {
 
 impl Script {
     const fn new(name: &'static str, code: &'static str) -> Self {
-        Self { name, code, digest: OnceLock::new() }
+        Self {
+            name,
+            code,
+            digest: OnceLock::new(),
+        }
     }
 
     /// The SHA-1 of the text, in hexadecimal.
     pub(crate) fn digest(&self) -> &str {
-        self.digest.get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
+        self.digest
+            .get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
     }
 }
 

@@ -26,7 +26,11 @@ fn by_partition<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<(usize,
     for (position, address) in addresses.enumerate() {
         groups[keys::partition(address)].push(position);
     }
-    groups.into_iter().enumerate().filter(|(_, positions)| !positions.is_empty()).collect()
+    groups
+        .into_iter()
+        .enumerate()
+        .filter(|(_, positions)| !positions.is_empty())
+        .collect()
 }
 
 impl RedisStore {
@@ -55,7 +59,13 @@ impl RedisStore {
             .collect();
         let answers = self.topology.run(verb, calls).await?;
         let read = || {
-            let mut claimed = vec![Claimed { seq: Seq(0), displaced: None }; addresses.len()];
+            let mut claimed = vec![
+                Claimed {
+                    seq: Seq(0),
+                    displaced: None
+                };
+                addresses.len()
+            ];
             for ((_, positions), answer) in groups.iter().zip(answers) {
                 let answer = reply::array(answer)?;
                 let seq = Seq(reply::number(answer.first().ok_or_else(reply::strange)?)?);
@@ -84,10 +94,14 @@ impl RedisStore {
         let calls = groups
             .iter()
             .map(|(p, positions)| {
-                Call::script(*p, &RELEASE, &[self.keys.sessions(*p), self.keys.index(*p, &owner)])
-                    .arg(&owner)
-                    .args(positions.iter().map(|at| sessions[*at].0.as_str()))
-                    .args(positions.iter().map(|at| sessions[*at].1.0))
+                Call::script(
+                    *p,
+                    &RELEASE,
+                    &[self.keys.sessions(*p), self.keys.index(*p, &owner)],
+                )
+                .arg(&owner)
+                .args(positions.iter().map(|at| sessions[*at].0.as_str()))
+                .args(positions.iter().map(|at| sessions[*at].1.0))
             })
             .collect();
         let answers = self.topology.run(verb, calls).await?;
@@ -150,7 +164,10 @@ impl RedisStore {
         read().map_err(|fault: Fault| fault.into_error(verb, true))
     }
 
-    pub(crate) async fn lookup_batch(&self, addresses: &[Address]) -> Result<Vec<Option<Session>>, StoreError> {
+    pub(crate) async fn lookup_batch(
+        &self,
+        addresses: &[Address],
+    ) -> Result<Vec<Option<Session>>, StoreError> {
         let verb = Verb::read("lookup");
         let deadline = Instant::now() + self.topology.timeout();
         let found = if self.topology.is_cluster() {
@@ -217,7 +234,11 @@ impl RedisStore {
             }
             let answers = self.are_live(&owners, deadline).await?;
             live.extend(owners.into_iter().zip(answers));
-            open.retain(|at| found[*at].as_ref().is_some_and(|session| live.get(&session.owner) != Some(&true)));
+            open.retain(|at| {
+                found[*at]
+                    .as_ref()
+                    .is_some_and(|session| live.get(&session.owner) != Some(&true))
+            });
             let again: Vec<Address> = open.iter().map(|at| addresses[*at].clone()).collect();
             if again.is_empty() {
                 return Ok(found);
@@ -236,7 +257,10 @@ impl RedisStore {
             live.retain(|_, is_live| !*is_live);
             open = moved;
         }
-        Err(Fault::new(ErrorKind::Conflict, "the session moved again and again while it was looked up"))
+        Err(Fault::new(
+            ErrorKind::Conflict,
+            "the session moved again and again while it was looked up",
+        ))
     }
 
     /// Whether each owner's lease is live.
@@ -244,8 +268,14 @@ impl RedisStore {
         if owners.is_empty() {
             return Ok(Vec::new());
         }
-        let call = Call::command(LEASES, "MGET").args(owners.iter().map(|owner| self.keys.lease(&owner.identity)));
-        let answer = self.topology.run_each(vec![call], deadline).await.pop().ok_or_else(reply::strange)??;
+        let call =
+            Call::command(LEASES, "MGET").args(owners.iter().map(|owner| self.keys.lease(&owner.identity)));
+        let answer = self
+            .topology
+            .run_each(vec![call], deadline)
+            .await
+            .pop()
+            .ok_or_else(reply::strange)??;
         let leases = reply::array(answer)?;
         if leases.len() != owners.len() {
             return Err(reply::strange());

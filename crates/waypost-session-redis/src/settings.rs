@@ -5,12 +5,19 @@ use core::time::Duration;
 use waypost_session::{ErrorKind, Host, Secret, StoreError, StoreUrl};
 
 /// The URL schemes of this backend.
-pub const SCHEMES: [&str; 6] =
-    ["redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"];
+pub const SCHEMES: [&str; 6] = [
+    "redis",
+    "rediss",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+];
 
 const DEFAULT_PREFIX: &str = "waypost:";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
+const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_secs(60);
 
 /// How the servers work together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +64,13 @@ impl Settings {
             other => match other.split_once('+') {
                 Some(("redis", kind @ ("sentinel" | "cluster"))) => (false, kind),
                 Some(("rediss", kind @ ("sentinel" | "cluster"))) => (true, kind),
-                _ => return Err(StoreError::new(
-                    ErrorKind::Unsupported,
-                    "open",
-                    format!("the url scheme `{other}` is not one of {}", SCHEMES.join(", ")),
-                )),
+                _ => {
+                    return Err(StoreError::new(
+                        ErrorKind::Unsupported,
+                        "open",
+                        format!("the url scheme `{other}` is not one of {}", SCHEMES.join(", ")),
+                    ));
+                }
             },
         };
         let mut params = url.params();
@@ -69,26 +78,43 @@ impl Settings {
         let timeout = params.duration("timeout")?.unwrap_or(DEFAULT_TIMEOUT);
         let tls = if tls {
             let mut file = |name| params.text(name).map(str::to_owned);
-            Some(TlsFiles { ca: file("ca-file"), cert: file("cert-file"), key: file("key-file") })
+            Some(TlsFiles {
+                ca: file("ca-file"),
+                cert: file("cert-file"),
+                key: file("key-file"),
+            })
         } else {
             None
         };
-        let path = url.path().strip_prefix('/').unwrap_or(url.path());
+        let path = url.path().strip_prefix('/').unwrap_or_else(|| url.path());
         let (deployment, db, port) = match kind {
             "" => (Deployment::Single, path, 6379),
             "cluster" => (Deployment::Cluster, path, 6379),
             _ => {
                 let (master, db) = path.split_once('/').unwrap_or((path, ""));
                 if master.is_empty() {
-                    return Err(invalid("the url names no master: write redis+sentinel://HOST,HOST/MASTER"));
+                    return Err(invalid(
+                        "the url names no master: write redis+sentinel://HOST,HOST/MASTER",
+                    ));
                 }
                 let authenticate = params.boolean("sentinel-auth")?.unwrap_or(false);
-                (Deployment::Sentinel { master: master.to_owned(), authenticate }, db, 26_379)
+                (
+                    Deployment::Sentinel {
+                        master: master.to_owned(),
+                        authenticate,
+                    },
+                    db,
+                    26_379,
+                )
             }
         };
         params.finish()?;
         let settings = Self {
-            hosts: url.hosts().iter().map(|Host { name, port: given }| (name.clone(), given.unwrap_or(port))).collect(),
+            hosts: url
+                .hosts()
+                .iter()
+                .map(|Host { name, port: given }| (name.clone(), given.unwrap_or(port)))
+                .collect(),
             db: parse_db(db)?,
             deployment,
             username: url.username().map(str::to_owned),
@@ -112,13 +138,19 @@ impl Settings {
             _ => {}
         }
         if self.deployment == Deployment::Cluster && self.db != 0 {
-            return Err(invalid("a cluster has database 0 alone: leave the url's path out"));
+            return Err(invalid(
+                "a cluster has database 0 alone: leave the url's path out",
+            ));
         }
         if self.username.is_some() && self.password.is_none() {
-            return Err(invalid("the url has a user and no password: write USER:PASSWORD@HOST"));
+            return Err(invalid(
+                "the url has a user and no password: write USER:PASSWORD@HOST",
+            ));
         }
         if self.prefix.contains(['{', '}']) {
-            return Err(invalid("the url's parameter `prefix` must not have braces, which mark hash tags"));
+            return Err(invalid(
+                "the url's parameter `prefix` must not have braces, which mark hash tags",
+            ));
         }
         if !TIMEOUT_RANGE.contains(&self.timeout) {
             return Err(invalid("the url's parameter `timeout` must be 50ms to 60s"));
@@ -126,7 +158,9 @@ impl Settings {
         if let Some(tls) = &self.tls
             && tls.cert.is_some() != tls.key.is_some()
         {
-            return Err(invalid("the url's parameters `cert-file` and `key-file` go together"));
+            return Err(invalid(
+                "the url's parameters `cert-file` and `key-file` go together",
+            ));
         }
         if self.tls.is_some() && cfg!(not(feature = "tls")) {
             return Err(StoreError::new(
@@ -167,12 +201,21 @@ mod tests {
         let single = settings("redis://user:secret@h/3?prefix=a:&timeout=500ms").unwrap();
         assert_eq!(single.deployment, Deployment::Single);
         assert_eq!(single.hosts, [("h".to_owned(), 6379)]);
-        assert_eq!((single.db, single.prefix.as_str(), single.timeout), (3, "a:", Duration::from_millis(500)));
+        assert_eq!(
+            (single.db, single.prefix.as_str(), single.timeout),
+            (3, "a:", Duration::from_millis(500))
+        );
         assert_eq!(single.username.as_deref(), Some("user"));
 
         let sentinel = settings("redis+sentinel://a,b:7/main/2?sentinel-auth=true").unwrap();
         assert_eq!(sentinel.hosts, [("a".to_owned(), 26_379), ("b".to_owned(), 7)]);
-        assert_eq!(sentinel.deployment, Deployment::Sentinel { master: "main".to_owned(), authenticate: true });
+        assert_eq!(
+            sentinel.deployment,
+            Deployment::Sentinel {
+                master: "main".to_owned(),
+                authenticate: true
+            }
+        );
         assert_eq!((sentinel.db, sentinel.timeout), (2, Duration::from_secs(2)));
 
         let cluster = settings("redis+cluster://a:1,[::1]:2").unwrap();

@@ -84,9 +84,11 @@ impl RedisStore {
         let call = Call::command(LEASES, "SCARD").arg(self.keys.members());
         match self.topology.run_each(vec![call], deadline).await.pop() {
             Some(Ok(_)) => Ok(()),
-            Some(Err(fault)) if fault.kind == ErrorKind::Timeout => {
-                Err(Fault { kind: ErrorKind::Unavailable, ..fault }.into_error(verb, false))
+            Some(Err(fault)) if fault.kind == ErrorKind::Timeout => Err(Fault {
+                kind: ErrorKind::Unavailable,
+                ..fault
             }
+            .into_error(verb, false)),
             Some(Err(fault)) => Err(fault.into_error(verb, false)),
             None => Err(crate::reply::strange().into_error(verb, false)),
         }

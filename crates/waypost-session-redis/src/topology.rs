@@ -27,7 +27,10 @@ pub(crate) struct View {
 
 impl View {
     fn of_one(node: Arc<Node>) -> Self {
-        Self { nodes: vec![node], holders: vec![Some(0); PLACES] }
+        Self {
+            nodes: vec![node],
+            holders: vec![Some(0); PLACES],
+        }
     }
 }
 
@@ -48,7 +51,10 @@ pub(crate) struct Topology {
 
 impl fmt::Debug for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Topology").field("settings", &self.settings).field("view", &self.view).finish_non_exhaustive()
+        f.debug_struct("Topology")
+            .field("settings", &self.settings)
+            .field("view", &self.view)
+            .finish_non_exhaustive()
     }
 }
 
@@ -120,7 +126,10 @@ impl Topology {
             return Ok(view);
         }
         let Ok(mut last) = timeout_at(deadline, self.asking.lock()).await else {
-            return Err(Fault::new(ErrorKind::Unavailable, "still finding out who holds what"));
+            return Err(Fault::new(
+                ErrorKind::Unavailable,
+                "still finding out who holds what",
+            ));
         };
         if let Some(view) = self.fresh() {
             return Ok(view);
@@ -130,7 +139,9 @@ impl Topology {
         {
             // The old view may still do; a first one there is not.
             return self.known().ok_or_else(|| {
-                fault.clone().unwrap_or_else(|| Fault::new(ErrorKind::Unavailable, "the handle is closed"))
+                fault
+                    .clone()
+                    .unwrap_or_else(|| Fault::new(ErrorKind::Unavailable, "the handle is closed"))
             });
         }
         // Before asking: a doubt that arises meanwhile counts.
@@ -163,7 +174,11 @@ impl Topology {
     }
 
     fn fresh(&self) -> Option<Arc<View>> {
-        if self.stale.load(Ordering::Acquire) { None } else { self.known() }
+        if self.stale.load(Ordering::Acquire) {
+            None
+        } else {
+            self.known()
+        }
     }
 
     /// The server at an address, with the connection that it has.
@@ -173,7 +188,11 @@ impl Topology {
         if let Some(node) = nodes.get(&name) {
             return Ok(Arc::clone(node));
         }
-        let role = if self.is_cluster() { Role::Any } else { Role::Master };
+        let role = if self.is_cluster() {
+            Role::Any
+        } else {
+            Role::Master
+        };
         let node = Node::new(&self.dialler, host, port, role, self.settings.timeout / 2)?;
         nodes.insert(name, Arc::clone(&node));
         Ok(node)
@@ -198,13 +217,17 @@ impl Topology {
             let until = deadline.min(Instant::now() + self.settings.timeout / 4);
             match sentinel.send(&ask, until).await.map(|mut values| values.pop()) {
                 Ok(Some(Value::Array(answer))) if answer.len() == 2 => {
-                    let port = number(&answer[1])?.try_into().map_err(|_| crate::reply::strange())?;
+                    let port = number(&answer[1])?
+                        .try_into()
+                        .map_err(|_| crate::reply::strange())?;
                     let host = text(&answer[0]).ok_or_else(crate::reply::strange)?;
                     let view = View::of_one(self.node(host, port)?);
                     self.keep_only(&view);
                     return Ok(view);
                 }
-                Ok(Some(Value::ServerError(error))) => last = sentinel.redactor().reply(sentinel.addr(), &error),
+                Ok(Some(Value::ServerError(error))) => {
+                    last = sentinel.redactor().reply(sentinel.addr(), &error)
+                }
                 Ok(_) => {
                     let message = format!("{}: this sentinel knows no master `{master}`", sentinel.addr());
                     last = Fault::new(ErrorKind::Unavailable, message);
@@ -231,7 +254,10 @@ impl Topology {
             let until = deadline.min(Instant::now() + self.settings.timeout / 4);
             match node.send(&ask, until).await.map(|mut values| values.pop()) {
                 Ok(Some(Value::ServerError(error))) if error.code() == "ERR" => {
-                    let message = format!("{}: not a cluster node: use redis:// for a single server", node.addr());
+                    let message = format!(
+                        "{}: not a cluster node: use redis:// for a single server",
+                        node.addr()
+                    );
                     last = Fault::new(ErrorKind::ConfigInvalid, message);
                 }
                 Ok(Some(Value::ServerError(error))) => last = node.redactor().reply(node.addr(), &error),
@@ -250,23 +276,40 @@ impl Topology {
     /// Reads `CLUSTER SLOTS`: ranges, each with its master first.
     fn read_slots(&self, answer: Value, asked: &str) -> Result<View, Fault> {
         let slots = slots();
-        let mut view = View { nodes: Vec::new(), holders: vec![None; PLACES] };
+        let mut view = View {
+            nodes: Vec::new(),
+            holders: vec![None; PLACES],
+        };
         for range in array(answer)? {
             let range = array(range)?;
-            let [from, to, master, ..] = range.as_slice() else { return Err(crate::reply::strange()) };
+            let [from, to, master, ..] = range.as_slice() else {
+                return Err(crate::reply::strange());
+            };
             let (from, to) = (number(from)?, number(to)?);
-            let Value::Array(master) = master else { return Err(crate::reply::strange()) };
-            let [host, port, ..] = master.as_slice() else { return Err(crate::reply::strange()) };
+            let Value::Array(master) = master else {
+                return Err(crate::reply::strange());
+            };
+            let [host, port, ..] = master.as_slice() else {
+                return Err(crate::reply::strange());
+            };
             // A node that does not know its own name means the one by which it was reached.
-            let host = text(host).filter(|host| !host.is_empty() && *host != "?").unwrap_or_else(|| {
-                asked.rsplit_once(':').map_or(asked, |(host, _)| host.trim_matches(['[', ']']))
-            });
+            let host = text(host)
+                .filter(|host| !host.is_empty() && *host != "?")
+                .unwrap_or_else(|| {
+                    asked
+                        .rsplit_once(':')
+                        .map_or(asked, |(host, _)| host.trim_matches(['[', ']']))
+                });
             let port = number(port)?.try_into().map_err(|_| crate::reply::strange())?;
             let node = self.node(host, port)?;
-            let index = view.nodes.iter().position(|known| Arc::ptr_eq(known, &node)).unwrap_or_else(|| {
-                view.nodes.push(node);
-                view.nodes.len() - 1
-            });
+            let index = view
+                .nodes
+                .iter()
+                .position(|known| Arc::ptr_eq(known, &node))
+                .unwrap_or_else(|| {
+                    view.nodes.push(node);
+                    view.nodes.len() - 1
+                });
             for (holder, slot) in view.holders.iter_mut().zip(slots) {
                 if (from..=to).contains(&u64::from(slot)) {
                     *holder = Some(index);
@@ -274,7 +317,10 @@ impl Topology {
             }
         }
         if view.nodes.is_empty() {
-            return Err(Fault::new(ErrorKind::Unavailable, format!("{asked}: no slots are assigned in this cluster")));
+            return Err(Fault::new(
+                ErrorKind::Unavailable,
+                format!("{asked}: no slots are assigned in this cluster"),
+            ));
         }
         Ok(view)
     }

@@ -19,7 +19,7 @@ fn location() -> Location {
 
 async fn server(store: &RedisStore, name: &str) -> Owner {
     let identity = Identity::new(name).unwrap();
-    let incarnation = SessionStore::register(store, &identity, &location(), TERM).await.unwrap();
+    let incarnation = store.register(&identity, &location(), TERM).await.unwrap();
     Owner::new(identity, incarnation)
 }
 
@@ -38,14 +38,23 @@ async fn again<T>(what: &str, mut run: impl AsyncFnMut() -> Result<T, waypost_se
 #[tokio::test]
 async fn a_server_that_hangs_is_a_timeout_that_may_have_applied_and_the_handle_recovers() {
     let redis = RedisServer::start().await.unwrap();
-    let store = RedisStore::connect(&format!("{}?timeout=300ms", redis.url())).await.unwrap();
+    let store = RedisStore::connect(&format!("{}?timeout=300ms", redis.url()))
+        .await
+        .unwrap();
     let owner = server(&store, "a").await;
     redis.pause().unwrap();
     let begin = Instant::now();
     let error = store.claim(&owner, &address("x")).await.unwrap_err();
-    assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, true), "{error}");
+    assert_eq!(
+        (error.kind(), error.may_have_applied()),
+        (ErrorKind::Timeout, true),
+        "{error}"
+    );
     let error = store.lookup(&address("x")).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable), "{error}");
+    assert!(
+        matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable),
+        "{error}"
+    );
     assert!(!error.may_have_applied(), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     redis.resume().unwrap();
@@ -75,21 +84,36 @@ async fn a_restart_that_loses_everything_is_noticed_and_repaired() {
     let store = RedisStore::connect(&redis.url()).await.unwrap();
     let owner = server(&store, "a").await;
     let claimed = store.claim(&owner, &address("x")).await.unwrap();
-    let before = store.renew(std::slice::from_ref(&owner), &location()).await.unwrap();
-    let steady = store.renew(std::slice::from_ref(&owner), &location()).await.unwrap();
+    let before = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
+    let steady = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
     assert_eq!(before.generation, steady.generation);
 
     redis.kill().unwrap();
     redis.start_again().await.unwrap();
-    let after = again("renew", async || store.renew(std::slice::from_ref(&owner), &location()).await).await;
+    let after = again("renew", async || {
+        store.renew(std::slice::from_ref(&owner), &location()).await
+    })
+    .await;
     assert_eq!(after.renewals, [Renewal::Gone]);
     assert_ne!(after.generation, before.generation);
 
     let anew = server(&store, "a").await;
     assert!(anew.incarnation > owner.incarnation);
     let session = [(address("x"), claimed.seq)];
-    assert_eq!(store.restore_many(&anew, &session).await.unwrap(), [Restored::Held]);
-    assert_eq!(store.lookup(&address("x")).await.unwrap(), Some(Session::new(anew.clone(), claimed.seq)));
+    assert_eq!(
+        store.restore_many(&anew, &session).await.unwrap(),
+        [Restored::Held]
+    );
+    assert_eq!(
+        store.lookup(&address("x")).await.unwrap(),
+        Some(Session::new(anew.clone(), claimed.seq))
+    );
     assert!(store.claim(&anew, &address("x")).await.unwrap().seq > claimed.seq);
 }
 
@@ -100,11 +124,22 @@ async fn an_emptied_server_is_another_generation_and_gives_no_number_twice() {
     let other = RedisStore::connect(&redis.url()).await.unwrap();
     let owner = server(&store, "a").await;
     let claimed = store.claim(&owner, &address("x")).await.unwrap();
-    let before = store.renew(std::slice::from_ref(&owner), &location()).await.unwrap().generation;
-    let elsewhere = other.renew(std::slice::from_ref(&owner), &location()).await.unwrap().generation;
+    let before = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap()
+        .generation;
+    let elsewhere = other
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap()
+        .generation;
     assert_eq!(before, elsewhere, "handles agree");
     redis.command(&["FLUSHALL"]).await.unwrap();
-    let after = store.renew(std::slice::from_ref(&owner), &location()).await.unwrap();
+    let after = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
     assert_eq!(after.renewals, [Renewal::Gone]);
     assert_ne!(after.generation, before);
     let anew = server(&store, "a").await;
@@ -122,13 +157,20 @@ async fn forgotten_scripts_are_sent_again() {
     let claimed = store.claim_many(&owner, &addresses).await.unwrap();
     redis.command(&["SCRIPT", "FLUSH"]).await.unwrap();
     let found = store.lookup_many(&addresses).await.unwrap();
-    let expected: Vec<_> = claimed.iter().map(|c| Some(Session::new(owner.clone(), c.seq))).collect();
+    let expected: Vec<_> = claimed
+        .iter()
+        .map(|c| Some(Session::new(owner.clone(), c.seq)))
+        .collect();
     assert_eq!(found, expected);
 }
 
 #[tokio::test]
 async fn wrong_credentials_are_refused_and_never_shown() {
-    let redis = RedisOptions::new().password("correct-horse").start().await.unwrap();
+    let redis = RedisOptions::new()
+        .password("correct-horse")
+        .start()
+        .await
+        .unwrap();
     let wrong = redis.url().replace("correct-horse", "hunter2-wrong");
     let none = redis.url().replace(":correct-horse@", "");
     for url in [wrong, none] {
@@ -169,9 +211,16 @@ async fn a_failover_is_followed_and_noticed() {
     let store = RedisStore::connect(&set.url()).await.unwrap();
     let owner = server(&store, "a").await;
     store.claim(&owner, &address("x")).await.unwrap();
-    let before = store.renew(std::slice::from_ref(&owner), &location()).await.unwrap().generation;
+    let before = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap()
+        .generation;
     set.failover().await.unwrap();
-    let after = again("renew", async || store.renew(std::slice::from_ref(&owner), &location()).await).await;
+    let after = again("renew", async || {
+        store.renew(std::slice::from_ref(&owner), &location()).await
+    })
+    .await;
     assert_ne!(after.generation, before, "{after:?}");
     let again_owner = server(&store, "a").await;
     let claimed = store.claim(&again_owner, &address("x")).await.unwrap();
@@ -189,7 +238,11 @@ async fn a_demoted_master_is_left_for_the_new_one() {
     let new = set.master().await.unwrap();
     let direct = RedisStore::connect(&new.url()).await.unwrap();
     let found = direct.lookup(&address("x")).await.unwrap();
-    assert_eq!(found, Some(Session::new(owner, claimed.seq)), "the write is on the new master");
+    assert_eq!(
+        found,
+        Some(Session::new(owner, claimed.seq)),
+        "the write is on the new master"
+    );
 }
 
 #[tokio::test]
@@ -208,29 +261,41 @@ async fn a_slot_that_moves_is_followed() {
     let owner = server(&store, "a").await;
     let addresses: Vec<_> = (0..500).map(|n| address(&format!("{n}"))).collect();
     // Without records yet: only the slots' holders change, which is what the store must follow.
-    let [from, to, _] = cluster.nodes() else { panic!("three nodes") };
+    let [from, to, _] = cluster.nodes() else {
+        panic!("three nodes")
+    };
     let target = to.command(&["CLUSTER", "MYID"]).await.unwrap().remove(0);
     for slot in 0..600u32 {
         for node in [to, from] {
-            node.command(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &target]).await.unwrap();
+            node.command(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &target])
+                .await
+                .unwrap();
         }
     }
     let claimed = again("claim", async || store.claim_many(&owner, &addresses).await).await;
     let found = store.lookup_many(&addresses).await.unwrap();
-    let expected: Vec<_> = claimed.iter().map(|c| Some(Session::new(owner.clone(), c.seq))).collect();
+    let expected: Vec<_> = claimed
+        .iter()
+        .map(|c| Some(Session::new(owner.clone(), c.seq)))
+        .collect();
     assert_eq!(found, expected);
 }
 
 #[tokio::test]
 async fn a_master_of_a_cluster_that_is_gone_fails_only_its_part_and_comes_back() {
     let cluster = RedisCluster::start(3).await.unwrap();
-    let store = RedisStore::connect(&format!("{}?timeout=1s", cluster.url())).await.unwrap();
+    let store = RedisStore::connect(&format!("{}?timeout=1s", cluster.url()))
+        .await
+        .unwrap();
     let owner = server(&store, "a").await;
     let addresses: Vec<_> = (0..100).map(|n| address(&format!("{n}"))).collect();
     store.claim_many(&owner, &addresses).await.unwrap();
     cluster.nodes()[2].kill().unwrap();
     let error = store.claim_many(&owner, &addresses).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
+    assert!(
+        matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+        "{error}"
+    );
     cluster.nodes()[2].start_again().await.unwrap();
     again("claim", async || store.claim_many(&owner, &addresses).await).await;
 }

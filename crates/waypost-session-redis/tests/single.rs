@@ -15,7 +15,10 @@ struct Single;
 #[async_trait]
 impl StoreBuilder for Single {
     async fn start(&self) -> Result<Box<dyn Datastore>, StartError> {
-        Ok(Box::new(One(RedisOptions::new().password(PASSWORD).start().await?)))
+        Ok(Box::new(One(RedisOptions::new()
+            .password(PASSWORD)
+            .start()
+            .await?)))
     }
 }
 

@@ -17,7 +17,10 @@ impl<S> Shared<S> {
         Self(Mutex::const_new(Weak::new()))
     }
 
-    pub(crate) async fn get(&self, start: impl Future<Output = std::io::Result<S>>) -> std::io::Result<Arc<S>> {
+    pub(crate) async fn get(
+        &self,
+        start: impl Future<Output = std::io::Result<S>>,
+    ) -> std::io::Result<Arc<S>> {
         let mut shared = self.0.lock().await;
         if let Some(servers) = shared.upgrade() {
             return Ok(servers);

@@ -129,13 +129,23 @@ impl RedisSentinel {
         let old = self.master().await?;
         // Refused while the sentinel has not yet heard from the replica.
         let wait = Wait::until("a sentinel begins the fail-over");
-        while self.sentinels[0].command(&["SENTINEL", "FAILOVER", MASTER]).await.is_err() {
+        while self.sentinels[0]
+            .command(&["SENTINEL", "FAILOVER", MASTER])
+            .await
+            .is_err()
+        {
             wait.pause().await?;
         }
         self.wait_for_other_than(old.port()).await?;
         // Until then it takes writes that it will lose.
         let wait = Wait::until("the old master is a replica");
-        while old.command(&["ROLE"]).await.unwrap_or_default().first().is_none_or(|role| role != "slave") {
+        while old
+            .command(&["ROLE"])
+            .await
+            .unwrap_or_default()
+            .first()
+            .is_none_or(|role| role != "slave")
+        {
             wait.pause().await?;
         }
         Ok(())
