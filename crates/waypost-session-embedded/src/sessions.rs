@@ -80,6 +80,13 @@ pub(crate) fn restore(
         restored.push(match before {
             Some(Before { session, .. }) if session.seq > *seq => Restored::Lost(session),
             Some(Before { session, .. }) if session.seq == *seq && session.owner == *owner => Restored::Held,
+            Some(Before { session, .. })
+                if session.seq == *seq
+                    && (session.owner.identity != owner.identity
+                        || session.owner.incarnation > owner.incarnation) =>
+            {
+                Restored::Lost(session)
+            }
             older => {
                 tx.advance_past(seq.0)?;
                 let slot = tx.next_seq()?.0;

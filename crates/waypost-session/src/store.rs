@@ -191,7 +191,7 @@ pub trait SessionStore: fmt::Debug + Send + Sync {
     /// also tells which of them have moved meanwhile. Writes only what is missing or older. Later claims of these
     /// addresses get a greater seq, as always.
     ///
-    /// A session with the same seq that stands under another incarnation of the same identity becomes this owner's: so a
+    /// A session with the same seq that stands under an older incarnation of the same identity becomes this owner's: so a
     /// server that was fenced for a moment goes on with its clients under its new incarnation, except those that have
     /// moved.
     async fn restore_many(

@@ -17,9 +17,13 @@ for i = 1, n do
   else
     local space = was and string.find(was, ' ', 1, true)
     local standing = was and tonumber(string.sub(was, 1, space - 1))
-    -- The same claim under another incarnation of the same identity moves to this one.
-    local same = was and standing == number
-      and string.match(was, '^%d+ %d+ (.*)$') == string.match(owner, '^%d+ (.*)$')
+    -- The same claim under an older incarnation of the same identity moves to this one.
+    local same = false
+    if was and standing == number then
+      local then_inc, then_name = string.match(was, '^%d+ (%d+) (.*)$')
+      local now_inc, now_name = string.match(owner, '^(%d+) (.*)$')
+      same = then_name == now_name and tonumber(then_inc) < tonumber(now_inc)
+    end
     if was and standing >= number and not same then
       lost[#lost + 1] = i
       lost[#lost + 1] = was

@@ -94,8 +94,18 @@ pub async fn restore_moves_a_session_to_a_newer_incarnation(ctx: &Ctx) -> Result
         Some(Session::new(new.clone(), claimed.seq)),
         "looked up"
     );
+    let late = ctx
+        .store()
+        .restore_many(&old, &[(address.clone(), claimed.seq)])
+        .await?;
+    let standing = Session::new(new.clone(), claimed.seq);
+    check_eq!(
+        late,
+        [Restored::Lost(standing)],
+        "late restore by the older incarnation"
+    );
     let late = ctx.store().release(&old, &address, claimed.seq).await?;
-    check_eq!(late, Released::NotOwner, "release by the older incarnation");
+    check_eq!(late, Released::NotOwner, "late release by the older incarnation");
     let released = ctx.store().release(&new, &address, claimed.seq).await?;
     check_eq!(released, Released::Released, "release by the newer");
     Ok(())

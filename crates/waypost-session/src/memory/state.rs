@@ -149,7 +149,11 @@ impl MemoryState {
         self.last_number = self.last_number.max(seq.0);
         match self.sessions.get(address) {
             Some(standing) if standing.owner == *owner && standing.seq == seq => Restored::Held,
-            Some(standing) if standing.owner.identity == owner.identity && standing.seq == seq => {
+            Some(standing)
+                if standing.owner.identity == owner.identity
+                    && standing.owner.incarnation < owner.incarnation
+                    && standing.seq == seq =>
+            {
                 self.put(address, Session::new(owner.clone(), seq));
                 Restored::Held
             }
