@@ -7,6 +7,7 @@ use super::dedupe::Seen;
 use super::{Endpoint, Event, RequestToken};
 
 impl<T> Endpoint<T> {
+    /// A message whose `origin` is this endpoint's own number of the sending server.
     pub(super) fn on_message(&mut self, now: MonoTime, message: Message) {
         if !self.lease.is_valid(now) {
             self.ask_for_lease(now);
@@ -15,10 +16,7 @@ impl<T> Endpoint<T> {
             }
             return;
         }
-        let Some(origin) = self.names.heard(message.origin) else {
-            self.close_link = true;
-            return;
-        };
+        let origin = message.origin;
         if let Some(seen) = self.seen(origin, &message) {
             return self.answer_again(origin, &message, seen);
         }
@@ -101,9 +99,7 @@ impl<T> Endpoint<T> {
 
     /// Refuses for good: a repetition gets the same answer.
     pub(super) fn refuse(&mut self, message: &Message, outcome: Outcome) {
-        let Some(origin) = self.names.heard(message.origin) else {
-            return;
-        };
+        let origin = message.origin;
         if message.id != 0 {
             self.note(origin, message.id, Seen::Refused(outcome));
         }
@@ -143,17 +139,14 @@ impl<T> Endpoint<T> {
 
     /// Sends back what is not for a client of this server. What has gathered before goes first.
     pub(super) fn bounce(&mut self, mut message: Message) {
-        let Some(origin) = self.names.heard(message.origin) else {
-            return;
-        };
-        if let Some(alias) = self.alias(origin) {
+        if let Some(alias) = self.alias(message.origin) {
             message.origin = alias;
             message.owner = 0;
             self.push(Frame::Bounce(message));
         }
     }
 
-    pub(super) fn on_broadcast(&mut self, broadcast: Broadcast) {
+    pub(super) fn on_broadcast(&mut self, now: MonoTime, broadcast: Broadcast) {
         let Broadcast {
             token, from, body, ..
         } = broadcast;
@@ -163,15 +156,22 @@ impl<T> Endpoint<T> {
             .filter(|(address, client)| client.is_held() && **address != from)
             .map(|(address, _)| address.clone())
             .collect();
-        let mut reached = to.len() as u64;
-        if reached > 0 && !self.inbox.offer(Event::Broadcast { from, to, body }) {
-            reached = 0;
+        let clients = to.len() as u64;
+        let is_valid = self.lease.is_valid(now);
+        if !is_valid {
+            self.ask_for_lease(now);
         }
+        let is_reached = is_valid && (to.is_empty() || self.inbox.offer(Event::Broadcast { from, to, body }));
         if let Some(identity) = self.identity.clone() {
+            let (reached, unreached) = if is_reached {
+                (vec![(identity, clients)], Vec::new())
+            } else {
+                (Vec::new(), vec![identity])
+            };
             self.push(Frame::BroadcastDone {
                 token,
-                reached: vec![(identity, reached)],
-                unreached: Vec::new(),
+                reached,
+                unreached,
             });
         }
     }

@@ -122,10 +122,11 @@ impl<T> Endpoint<T> {
                 .lease
                 .valid_until
                 .max(sent_at + Duration::from_millis(lease_ms));
-        } else if store_unavailable {
+        }
+        if store_unavailable {
             self.lease.next_ping = now + self.settings.heartbeat.min(Duration::from_millis(500));
             if self.settings.when_store_is_lost == WhenStoreIsLost::Serve {
-                self.lease.valid_until = now + self.settings.heartbeat;
+                self.lease.valid_until = self.lease.valid_until.max(now + self.settings.heartbeat);
             }
         }
         if self.lease.is_valid(now) {
@@ -145,7 +146,7 @@ impl<T> Endpoint<T> {
         }
         self.inbox.put(Event::Fenced { superseded });
         for message in self.lease.take_waiting() {
-            self.push(Frame::Bounce(message));
+            self.bounce(message);
         }
         for id in self.sends.ids() {
             if self

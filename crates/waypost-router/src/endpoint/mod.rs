@@ -245,6 +245,7 @@ impl<T> Endpoint<T> {
             return;
         }
         self.acks.clear();
+        self.attach_again_at = None;
         self.lease.link_down();
         if self.standing == Standing::Attached {
             self.standing = Standing::Attaching { sent_at: None };
@@ -315,7 +316,14 @@ impl<T> Endpoint<T> {
     pub fn handle_frame(&mut self, now: MonoTime, frame: Frame) {
         self.lease.heard(now);
         match frame {
-            Frame::Message(message) => self.on_message(now, message),
+            Frame::Message(mut message) => match self.names.heard(message.origin) {
+                Some(origin) => {
+                    // It may be kept for longer than this link lives, and with it the link's names.
+                    message.origin = origin;
+                    self.on_message(now, message);
+                }
+                None => self.close_link = true,
+            },
             Frame::Outcomes(outcomes) => self.on_outcomes(now, outcomes),
             Frame::Bounce(_) => {}
             Frame::Name { alias, owner } => {
@@ -361,7 +369,7 @@ impl<T> Endpoint<T> {
             }
             Frame::Reply { id, body, .. } => self.on_reply(id, body),
             Frame::Barrier { token, .. } => self.push(Frame::Echo { token }),
-            Frame::Broadcast(broadcast) => self.on_broadcast(broadcast),
+            Frame::Broadcast(broadcast) => self.on_broadcast(now, broadcast),
             Frame::BroadcastDone {
                 token,
                 reached,
@@ -541,9 +549,23 @@ impl<T> Endpoint<T> {
         if let Some(refusal) = self.refusal() {
             return Err((refusal, token));
         }
-        if !self.sends.has_room() || (self.standing == Standing::Attached && self.out.room(now) == Room::Wait)
-        {
+        if !self.sends.has_room() {
             return Err((Refusal::Full, token));
+        }
+        if self.standing == Standing::Attached {
+            match self.out.room(now) {
+                Room::Yes => {}
+                Room::Wait => return Err((Refusal::Full, token)),
+                Room::No => {
+                    let completion = if request {
+                        Completion::Reply(Err(Outcome::Overloaded))
+                    } else {
+                        Completion::Outcome(Outcome::Overloaded)
+                    };
+                    self.done.push((token, completion));
+                    return Ok(());
+                }
+            }
         }
         message.request = request;
         let id = self.sends.add(now, token, message, deadline);
@@ -699,6 +721,9 @@ impl<T> Endpoint<T> {
                 continue;
             }
             if out_of_order {
+                if let Some(pending) = self.sends.get_mut(id) {
+                    pending.failed += 1;
+                }
                 self.resend_in_order(now, id);
                 continue;
             }
@@ -708,13 +733,12 @@ impl<T> Endpoint<T> {
             if pending.delivered {
                 continue;
             }
-            // An earlier copy may have arrived without its answer: then nobody can say that it was not delivered.
-            let outcome = if pending.attempts > 1 {
-                Outcome::Unknown
-            } else {
-                outcome
-            };
-            self.finish(id, outcome);
+            pending.failed += 1;
+            pending.failure = Some(outcome);
+            // Another copy may have arrived, or may still: its answer is waited for until this one would be sent again.
+            if pending.failed >= pending.attempts {
+                self.finish(id, outcome);
+            }
         }
     }
 
@@ -724,24 +748,33 @@ impl<T> Endpoint<T> {
             Some(pending) if !pending.delivered => pending.message.to().to_owned(),
             _ => return,
         };
+        let pause = core::time::Duration::from_millis(20);
         let before: Vec<u64> = self
             .sends
             .ids()
             .into_iter()
             .take_while(|earlier| *earlier < id)
             .collect();
+        let mut on_its_way = false;
         for earlier in before {
-            let pause = core::time::Duration::from_millis(20);
-            let lost = self.sends.get_mut(earlier).is_some_and(|pending| {
-                pending.message.to() == to
-                    && !pending.delivered
-                    && pending.sent_at.is_none_or(|sent_at| now.since(sent_at) > pause)
-            });
-            if lost {
+            let Some(pending) = self.sends.get_mut(earlier) else {
+                continue;
+            };
+            if pending.message.to() != to || pending.delivered {
+                continue;
+            }
+            if pending.sent_at.is_some_and(|sent_at| now.since(sent_at) < pause) {
+                on_its_way = true;
+            } else {
                 self.transmit(now, earlier);
             }
         }
-        self.transmit(now, id);
+        if on_its_way {
+            // To send this at once would have it refused again and again until the other one has arrived.
+            self.sends.set_due(id, now + pause);
+        } else {
+            self.transmit(now, id);
+        }
     }
 
     fn finish(&mut self, id: u64, outcome: Outcome) {
@@ -798,8 +831,12 @@ impl<T> Endpoint<T> {
                 continue;
             };
             if pending.deadline <= now {
-                let outcome = at_deadline(pending.attempts, pending.delivered);
+                let outcome = at_deadline(pending.attempts - pending.failed, pending.delivered);
                 self.finish(id, outcome);
+            } else if pending.failure.is_some() {
+                self.finish(id, Outcome::Unknown);
+            } else if self.out.room(now) != Room::Yes {
+                // Behind a full queue another copy helps nobody.
             } else {
                 self.transmit(now, id);
             }

@@ -16,6 +16,11 @@ pub(crate) struct Pending<T> {
     /// When it was last handed to the router; `None`: never.
     pub(crate) sent_at: Option<MonoTime>,
     pub(crate) attempts: u32,
+    /// How many of the copies came to nothing for certain, and why the newest of them did.
+    pub(crate) failed: u32,
+    pub(crate) failure: Option<Outcome>,
+    /// When it comes due next; time-outs of other points are void.
+    due: MonoTime,
     /// A request whose message has been delivered and which waits for its reply.
     pub(crate) delivered: bool,
     previous: u64,
@@ -82,6 +87,9 @@ impl<T> Sends<T> {
             deadline,
             sent_at: None,
             attempts: 0,
+            failed: 0,
+            failure: None,
+            due: deadline.min(now + self.retransmit_after),
             delivered: false,
             previous,
         }));
@@ -156,14 +164,14 @@ impl<T> Sends<T> {
 
     /// The next time-out of one that still lacks its outcome.
     pub(crate) fn next_timeout(&mut self) -> Option<MonoTime> {
-        while let Some((_, id)) = self.first.front().copied() {
-            if self.get_mut(id).is_some() {
+        while let Some((due, id)) = self.first.front().copied() {
+            if self.get_mut(id).is_some_and(|pending| pending.due == due) {
                 break;
             }
             self.first.pop_front();
         }
         while let Some((due, id)) = self.later.first().copied() {
-            if self.get_mut(id).is_some() {
+            if self.get_mut(id).is_some_and(|pending| pending.due == due) {
                 break;
             }
             self.later.remove(&(due, id));
@@ -199,9 +207,18 @@ impl<T> Sends<T> {
         };
         if deadline > now {
             let next = now + pause * (1 << attempts.min(4));
-            self.later.insert((next.min(deadline), id));
+            self.set_due(id, next.min(deadline));
         }
         Some(id)
+    }
+
+    /// Has the message come due at this point, and at no other.
+    pub(crate) fn set_due(&mut self, id: u64, due: MonoTime) {
+        if let Some(pending) = self.get_mut(id) {
+            pending.due = due.min(pending.deadline);
+            let due = pending.due;
+            self.later.insert((due, id));
+        }
     }
 
     /// Ids without outcome, lowest first.

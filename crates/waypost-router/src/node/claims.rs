@@ -47,8 +47,11 @@ pub(super) enum Asked {
         sessions: Vec<(Address, Seq)>,
     },
     Restore {
-        owner: OwnerKey,
-        sessions: Vec<(Address, Seq)>,
+        sessions: Vec<Restore>,
+    },
+    /// Sessions of an older life of the same server, which stand in the way of a restore.
+    MakeWay {
+        sessions: Vec<Restore>,
     },
     Lookup(Vec<Address>),
     Locate(Vec<(LinkId, u64, Address)>),
@@ -57,12 +60,24 @@ pub(super) enum Asked {
     Reclaim,
 }
 
+/// A session that a peer holds and that is put back or checked.
+#[derive(Debug, Clone)]
+pub(super) struct Restore {
+    owner: OwnerKey,
+    address: Address,
+    seq: Seq,
+    /// Messages to the client wait for it.
+    held_up: bool,
+}
+
 /// What waits for the datastore.
 #[derive(Debug)]
 pub(crate) struct StoreQueues {
     claims: VecDeque<(OwnerKey, Address)>,
     releases: VecDeque<(OwnerKey, Address, Seq)>,
-    pub(super) restores: VecDeque<(OwnerKey, Address, Seq)>,
+    restores: VecDeque<Restore>,
+    /// Addresses whose messages wait for a restore.
+    restoring: usize,
     restore_at: MonoTime,
     pub(super) lookups: VecDeque<Address>,
     pub(super) locates: VecDeque<(LinkId, u64, Address)>,
@@ -73,7 +88,7 @@ pub(crate) struct StoreQueues {
     /// Releases and restores that failed, and claims that did: seen to once the datastore answers again.
     releases_later: VecDeque<(OwnerKey, Address, Seq)>,
     restores_later: VecDeque<(OwnerKey, Address, Seq)>,
-    audits_later: VecDeque<(OwnerKey, Address)>,
+    audits_later: VecDeque<(MonoTime, OwnerKey, Address)>,
 }
 
 impl StoreQueues {
@@ -82,6 +97,7 @@ impl StoreQueues {
             claims: VecDeque::new(),
             releases: VecDeque::new(),
             restores: VecDeque::new(),
+            restoring: 0,
             restore_at: MonoTime::ZERO,
             lookups: VecDeque::new(),
             locates: VecDeque::new(),
@@ -172,22 +188,24 @@ impl Router {
                 .queues
                 .has_room(|asked| matches!(asked, Asked::Restore { .. }))
         {
-            let Some((key, batch)) = StoreQueues::batch(&mut self.queues.restores, |(o, a, _)| (*o, a))
+            let Some((key, batch)) = StoreQueues::batch(&mut self.queues.restores, |r| (r.owner, &r.address))
             else {
                 break;
             };
             let pause = core::time::Duration::from_secs(1) * u32::try_from(batch.len()).unwrap_or(1)
                 / self.settings.announce_per_second.max(1);
             self.queues.restore_at = now + pause;
-            let sessions: Vec<_> = batch
-                .into_iter()
-                .map(|(_, address, seq)| (address, seq))
-                .collect();
-            let owner = self.entry(key).owner.clone();
-            self.ask(
-                StoreOp::Restore(owner, sessions.clone()),
-                Asked::Restore { owner: key, sessions },
-            );
+            let (sessions, over): (Vec<_>, Vec<_>) =
+                batch.into_iter().partition(|restore| self.is_held(restore));
+            for restore in over {
+                // Given up meanwhile.
+                self.restore_ended(now, &restore);
+            }
+            if !sessions.is_empty() {
+                let owner = self.entry(key).owner.clone();
+                let entries = sessions.iter().map(|r| (r.address.clone(), r.seq)).collect();
+                self.ask(StoreOp::Restore(owner, entries), Asked::Restore { sessions });
+            }
         }
         while !self.queues.lookups.is_empty()
             && self.queues.has_room(|asked| matches!(asked, Asked::Lookup(_)))
@@ -228,15 +246,23 @@ impl Router {
             }
             (Asked::Claim { owner, addresses }, _) => self.claim_failed(now, owner, addresses),
             (Asked::Release { owner, sessions }, reply) => self.released(now, owner, sessions, reply.is_ok()),
-            (Asked::Restore { owner, sessions }, Ok(StoreReply::Restored(restored)))
+            (Asked::Restore { sessions }, Ok(StoreReply::Restored(restored)))
                 if restored.len() == sessions.len() =>
             {
-                self.restored(owner, sessions, restored);
+                self.restored(now, sessions, restored);
             }
-            (Asked::Restore { owner, sessions }, _) => {
-                let later = sessions.into_iter().map(|(address, seq)| (owner, address, seq));
-                self.queues.restores_later.extend(later);
-                self.queues.restores_later.truncate(LATER_MAX);
+            (Asked::MakeWay { sessions }, Ok(_)) => self.queues.restores.extend(sessions),
+            (Asked::Restore { sessions } | Asked::MakeWay { sessions }, _) => {
+                for restore in sessions {
+                    // The peer goes on with what it holds until the datastore can be asked.
+                    self.restore_ended(now, &restore);
+                    if self.queues.restores_later.len() < LATER_MAX {
+                        let Restore {
+                            owner, address, seq, ..
+                        } = restore;
+                        self.queues.restores_later.push_back((owner, address, seq));
+                    }
+                }
             }
             (Asked::Lookup(addresses), Ok(StoreReply::Found(found))) if found.len() == addresses.len() => {
                 for (address, session) in addresses.into_iter().zip(found) {
@@ -270,7 +296,12 @@ impl Router {
                     self.audited(owner, address, session);
                 }
             }
-            (Asked::Audit(questions), _) => self.queues.audits_later.extend(questions),
+            (Asked::Audit(questions), _) => {
+                let later = questions
+                    .into_iter()
+                    .map(|(owner, address)| (now, owner, address));
+                self.queues.audits_later.extend(later);
+            }
             (Asked::Deregister { link, token }, _) => self.push(link, Frame::Echo { token }),
             (asked, reply) => self.lease_done(now, asked, reply),
         }
@@ -329,7 +360,7 @@ impl Router {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
             if self.queues.audits_later.len() < LATER_MAX {
-                self.queues.audits_later.push_back((key, address.clone()));
+                self.queues.audits_later.push_back((now, key, address.clone()));
             }
             self.settle(now, &address);
         }
@@ -377,6 +408,13 @@ impl Router {
             let (waiting, _) = self.unsettle(&address);
             waiting.releases = waiting.releases.saturating_sub(1);
             self.settle(now, &address);
+            if let Some(Route::At { owner, seq: older }) = self.routes.get(&address)
+                && (*owner, *older < seq) == (key, true)
+            {
+                // What has been given back was a claim that nobody uses, and it stood on an older one that is in use.
+                let older = *older;
+                self.restore(key, address.clone(), older);
+            }
             if !done && self.queues.releases_later.len() < LATER_MAX {
                 self.queues.releases_later.push_back((key, address, seq));
             }
@@ -386,52 +424,128 @@ impl Router {
     // ---- announcements and restores
 
     pub(super) fn on_announce(&mut self, now: MonoTime, owner: OwnerKey, sessions: Vec<(Address, Seq)>) {
+        let _ = now;
         for (address, seq) in sessions {
+            let is_known = matches!(
+                self.routes.get(&address),
+                Some(Route::At { owner: at, seq: known }) if *at == owner && *known == seq
+            );
+            if is_known {
+                self.restore(owner, address, seq);
+                continue;
+            }
+            // It may have moved while its server was away: nothing goes to it before that has been checked.
             let (waiting, _) = self.unsettle(&address);
             if waiting.known.is_none_or(|(_, known)| known <= seq) {
                 waiting.known = Some((owner, seq));
             }
-            self.settle(now, &address);
-            self.queues.restores.push_back((owner, address, seq));
+            waiting.restoring += 1;
+            self.queues.restoring += 1;
+            self.queues.restores.push_back(Restore {
+                owner,
+                address,
+                seq,
+                held_up: true,
+            });
         }
     }
 
-    fn restored(&mut self, key: OwnerKey, sessions: Vec<(Address, Seq)>, restored: Vec<Restored>) {
-        let link = self.entry(key).attached;
-        let owner = self.entry(key).owner.clone();
-        let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
-        for ((address, seq), restored) in sessions.into_iter().zip(restored) {
-            let Restored::Lost(session) = restored else {
-                continue;
-            };
-            if let Some(Route::At {
-                owner: at,
-                seq: known,
-            }) = self.routes.get(&address)
-                && *at == key
-                && *known <= seq
-            {
-                self.forget_route(address.as_str(), key);
+    fn restore(&mut self, owner: OwnerKey, address: Address, seq: Seq) {
+        self.queues.restores.push_back(Restore {
+            owner,
+            address,
+            seq,
+            held_up: false,
+        });
+    }
+
+    /// Whether messages to this address wait for a restore.
+    pub(super) fn is_restoring(&self, address: &str) -> bool {
+        self.queues.restoring > 0
+            && matches!(self.routes.get(address), Some(Route::Waiting(waiting)) if waiting.restoring > 0)
+    }
+
+    /// Whether the peer still holds what is to be restored.
+    fn is_held(&self, restore: &Restore) -> bool {
+        let held = match self.routes.get(&restore.address) {
+            Some(Route::At { owner, seq }) => Some((*owner, *seq)),
+            Some(Route::Waiting(waiting)) => waiting.known,
+            None => None,
+        };
+        held == Some((restore.owner, restore.seq))
+    }
+
+    fn restore_ended(&mut self, now: MonoTime, restore: &Restore) {
+        if restore.held_up
+            && let Some(Route::Waiting(waiting)) = self.routes.get_mut(&restore.address)
+            && waiting.restoring > 0
+        {
+            waiting.restoring -= 1;
+            self.queues.restoring = self.queues.restoring.saturating_sub(1);
+            self.settle(now, &restore.address);
+        }
+    }
+
+    fn restored(&mut self, now: MonoTime, sessions: Vec<Restore>, restored: Vec<Restored>) {
+        let mut checked: BTreeMap<OwnerKey, u32> = BTreeMap::new();
+        let mut in_the_way: BTreeMap<Owner, Vec<Restore>> = BTreeMap::new();
+        for (restore, restored) in sessions.into_iter().zip(restored) {
+            let key = restore.owner;
+            let owner = self.entry(key).owner.clone();
+            match restored {
+                Restored::Held if self.is_held(&restore) => {}
+                Restored::Held => {
+                    // Given up while the restore was under way, which may have brought it back.
+                    self.unsettle(&restore.address).0.releases += 1;
+                    let release = (key, restore.address.clone(), restore.seq);
+                    self.queues.releases.push_back(release);
+                }
+                Restored::Lost(session) if session.owner == owner => {}
+                Restored::Lost(session)
+                    if session.owner.identity == owner.identity
+                        && session.owner.incarnation < owner.incarnation
+                        && session.seq == restore.seq =>
+                {
+                    // The same session, recorded under an older life of its server.
+                    in_the_way.entry(session.owner).or_default().push(restore);
+                    continue;
+                }
+                Restored::Lost(session) => self.lost(&restore, owner, session),
             }
-            if session.owner == owner {
-                continue;
-            }
-            if let Some(link) = link {
-                let by = session.owner.identity;
-                let token = self.token();
-                let displaced = Displaced {
-                    token,
-                    owner: owner.clone(),
-                    address,
-                    seq: session.seq,
-                    by,
-                };
-                self.push(link, Frame::Displaced(displaced));
+            *checked.entry(key).or_default() += 1;
+            self.restore_ended(now, &restore);
+        }
+        for (owner, sessions) in in_the_way {
+            let entries = sessions.iter().map(|r| (r.address.clone(), r.seq)).collect();
+            self.ask(StoreOp::Release(owner, entries), Asked::MakeWay { sessions });
+        }
+        for (key, count) in checked {
+            if let Some(link) = self.entry(key).attached {
+                self.push(link, Frame::Announced { count });
             }
         }
-        if let Some(link) = link {
-            self.push(link, Frame::Announced { count });
+    }
+
+    /// A client that a peer holds has been claimed by another server: the peer is told.
+    fn lost(&mut self, restore: &Restore, owner: Owner, session: Session) {
+        if self.is_held(restore) {
+            match self.routes.get_mut(&restore.address) {
+                Some(Route::Waiting(waiting)) => waiting.known = None,
+                _ => self.forget_route(restore.address.as_str(), restore.owner),
+            }
         }
+        let Some(link) = self.entry(restore.owner).attached else {
+            return;
+        };
+        let displaced = Displaced {
+            token: self.token(),
+            owner,
+            address: restore.address.clone(),
+            // Of two equal ones, given before and after the datastore lost its count, the one that stands is the newer.
+            seq: Seq(session.seq.0.max(restore.seq.0.saturating_add(1))),
+            by: session.owner.identity,
+        };
+        self.push(link, Frame::Displaced(displaced));
     }
 
     /// Puts everything that attached peers hold back into a datastore that may have lost it.
@@ -446,11 +560,14 @@ impl Router {
                 _ => None,
             })
             .collect();
-        self.queues.restores.extend(held);
+        for (owner, address, seq) in held {
+            self.restore(owner, address, seq);
+        }
     }
 
-    /// The datastore answers again: what failed meanwhile is done now.
-    pub(super) fn catch_up(&mut self) {
+    /// The datastore answers: what failed before is done now. Claims that may have been applied are looked at when they
+    /// have had the time to be.
+    pub(super) fn catch_up(&mut self, now: MonoTime) {
         let attached = |router: &Self, key: OwnerKey| router.entry(key).lease_until.is_some();
         for (key, address, seq) in core::mem::take(&mut self.queues.releases_later) {
             if attached(self, key) {
@@ -460,10 +577,17 @@ impl Router {
         }
         for (key, address, seq) in core::mem::take(&mut self.queues.restores_later) {
             if attached(self, key) {
-                self.queues.restores.push_back((key, address, seq));
+                self.restore(key, address, seq);
             }
         }
-        let mut audits: Vec<_> = core::mem::take(&mut self.queues.audits_later).into();
+        let mut audits = Vec::new();
+        while let Some((since, key, address)) = self.queues.audits_later.pop_front() {
+            if now.since(since) < self.settings.heartbeat {
+                self.queues.audits_later.push_front((since, key, address));
+                break;
+            }
+            audits.push((key, address));
+        }
         audits.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
         audits.dedup_by(|a, b| a.1 == b.1);
         for batch in audits.chunks(BATCH_MAX) {

@@ -51,6 +51,11 @@ impl Leases {
         }
     }
 
+    /// The number of the next reading that will be asked for.
+    pub(super) const fn next_round(&self) -> u64 {
+        self.round + 1
+    }
+
     pub(super) const fn next_timeout(&self) -> Option<MonoTime> {
         Some(self.next_heartbeat)
     }
@@ -218,7 +223,7 @@ impl Router {
 
     fn renewed(&mut self, now: MonoTime, owners: &[OwnerKey], at: MonoTime, renewed: &Renewed) {
         self.leases.renewing -= 1;
-        let was_lost = core::mem::take(&mut self.leases.store_lost);
+        self.leases.store_lost = false;
         for (key, renewal) in owners.iter().zip(&renewed.renewals) {
             match renewal {
                 Renewal::Renewed => {
@@ -234,9 +239,7 @@ impl Router {
         }
         self.note_generation(renewed.generation);
         self.answer_pings(now, false);
-        if was_lost {
-            self.catch_up();
-        }
+        self.catch_up(now);
         self.refresh_peers();
         self.leases.reclaim_in -= 1;
         if self.leases.reclaim_in == 0 {
@@ -314,7 +317,8 @@ impl Router {
                     Frame::Pong {
                         token,
                         lease_ms,
-                        store_unavailable: lease_ms == 0 && store_unavailable,
+                        // Said before the lease has lapsed, so that known routes go on without a pause.
+                        store_unavailable: store_unavailable || self.leases.store_lost,
                     },
                 );
             }
@@ -354,6 +358,7 @@ impl Router {
             self.leases.checked.insert(address.clone());
             self.look_up_again(&address);
         }
+        self.tell_untold(now, round, true);
         self.release_stranded(now, round, true);
         self.view_is_fresh(now, round);
     }
@@ -374,6 +379,7 @@ impl Router {
             }
             self.nobody(now, &address, Outcome::StoreUnavailable);
         }
+        self.tell_untold(now, round, false);
         self.release_stranded(now, round, false);
         self.view_is_fresh(now, round);
     }

@@ -42,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) kind: LinkKind,
     state: State,
     pub(crate) owner: Option<OwnerKey>,
+    /// The server that was attached by this link last: what it sends back may still come.
+    pub(crate) former: Option<OwnerKey>,
     location: Option<Location>,
     pub(crate) names: Names<OwnerKey>,
     pub(crate) out: Outbox,
@@ -83,6 +85,7 @@ impl Router {
             kind,
             state,
             owner: None,
+            former: None,
             location,
             names: Names::new(self.settings.seed),
             out: Outbox::new(self.settings.queue_bytes_max, self.settings.stall),
@@ -217,7 +220,7 @@ impl Router {
             }
         }
         for token in owed {
-            self.on_echo(now, id, token);
+            self.on_echo(now, id, token, false);
         }
         self.room_freed = true;
     }
@@ -228,6 +231,18 @@ impl Router {
             && link.state != State::Closing
         {
             link.state = State::Closing;
+            // What comes for those behind it from now on goes another way or waits for them.
+            if let Some(location) = &link.location
+                && self.places.get(location) == Some(&id)
+            {
+                self.places.remove(location);
+            }
+            if let Some(OwnerKey(key)) = link.owner
+                && let Some(entry) = self.owners.get_mut(key as usize)
+                && entry.attached == Some(id)
+            {
+                entry.attached = None;
+            }
             self.push(
                 id,
                 Frame::Close(waypost_wire::Close {
@@ -309,7 +324,7 @@ impl Router {
                 _,
             ) => self.on_reply(id, origin, reply, body),
             (Frame::Name { alias, owner }, _, _) => self.on_name(id, alias, &owner),
-            (Frame::Echo { token }, _, _) => self.on_echo(now, id, token),
+            (Frame::Echo { token }, _, _) => self.on_echo(now, id, token, true),
             (Frame::Broadcast(broadcast), _, _) => self.on_broadcast(now, id, broadcast),
             (
                 Frame::BroadcastDone {
@@ -442,7 +457,7 @@ impl Router {
                 },
             );
             if let Some(link) = self.links.get_mut(&id) {
-                link.owner = None;
+                link.former = link.owner.take();
             }
         }
     }
@@ -458,12 +473,12 @@ impl Router {
         entry.lease_until = None;
         entry.location = None;
         if let Some(link) = self.links.get_mut(&id) {
-            link.owner = None;
+            link.former = link.owner.take();
         }
     }
 
-    /// An echo has come, or can come no more because its link is gone.
-    pub(super) fn on_echo(&mut self, now: MonoTime, id: LinkId, token: u64) {
+    /// An echo has come, or (not `echoed`) can come no more because its link is gone.
+    pub(super) fn on_echo(&mut self, now: MonoTime, id: LinkId, token: u64, echoed: bool) {
         if self.relays.get(&token).is_none_or(|relay| relay.link != id) {
             return;
         }
@@ -477,26 +492,33 @@ impl Router {
                 self.push(link, Frame::Echo { token });
                 self.path_clear(now, &address);
             }
-            RelayGoal::Takeover { id } => self.finish_takeover(now, id),
+            RelayGoal::Takeover(untold) if echoed => self.finish_takeover(now, untold.id()),
+            RelayGoal::Takeover(untold) => self.tell_later(now, *untold),
         }
     }
 
-    /// Gives up messages for servers that did not come back in time.
+    /// Gives up messages for servers that did not come back in time; those for one that has gone elsewhere follow it.
     pub(super) fn expire_parked(&mut self, now: MonoTime) {
         let wait = self.settings.reattach_wait;
         let mut over = Vec::new();
         let mut more = false;
-        for entry in &mut self.owners {
+        for (key, entry) in (0u32..).map(OwnerKey).zip(&mut self.owners) {
             let Some(since) = entry.detached_at else { continue };
-            if now.since(since) < wait {
+            let is_here = entry.location.as_ref() == Some(&self.location);
+            if is_here && now.since(since) < wait {
                 more = true;
             } else if !entry.parked.is_empty() {
                 entry.parked_bytes = 0;
-                over.extend(core::mem::take(&mut entry.parked));
+                let parked = core::mem::take(&mut entry.parked);
+                over.extend(parked.into_iter().map(|parcel| (key, is_here, parcel)));
             }
         }
-        for parcel in over {
-            self.fail(&parcel, Outcome::Unreachable);
+        for (key, is_here, parcel) in over {
+            if is_here {
+                self.fail(&parcel, Outcome::Unreachable);
+            } else {
+                self.forward(now, key, parcel);
+            }
         }
         if more {
             self.want_tick(now);

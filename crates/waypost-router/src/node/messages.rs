@@ -60,8 +60,13 @@ impl Router {
         };
         message.hops = message.hops.saturating_add(1);
         let parcel = Parcel::new(now, message, origin, &self.settings);
+        let wait = self.settings.reattach_wait;
         let entry = self.entry(owner);
-        if entry.attached.is_some() || entry.detached_at.is_some() {
+        let is_back_soon = entry.location.as_ref() == Some(&self.location)
+            && entry.detached_at.is_none_or(|since| now.since(since) < wait);
+        if self.is_restoring(parcel.message.to()) {
+            self.resolve(now, parcel);
+        } else if entry.attached.is_some() || is_back_soon {
             self.forward(now, owner, parcel);
         } else {
             self.send_back(parcel, owner);
@@ -78,9 +83,6 @@ impl Router {
             return self.hand_over(now, link, None, parcel);
         }
         let Some(location) = entry.location.clone() else {
-            if entry.detached_at.is_some() {
-                return self.park(now, key, parcel);
-            }
             // Not among the living: whoever holds the client now is found by looking it up.
             self.forget_route(parcel.message.to(), key);
             parcel.message.hops += 1;
@@ -155,8 +157,13 @@ impl Router {
             return self.fail(&parcel, Outcome::Overloaded);
         }
         entry.parked_bytes += parcel.message.cost();
+        let is_first = entry.parked.is_empty();
         entry.parked.push_back(parcel);
         self.want_tick(now);
+        if is_first {
+            // It may have gone to another node.
+            self.refresh_peers();
+        }
     }
 
     /// Keeps a message until the leases have been read anew.
@@ -278,10 +285,12 @@ impl Router {
             return;
         };
         let owner = match message.owner {
-            0 => link.owner,
+            0 => link.owner.or(link.former),
             alias => link.names.heard(alias),
         };
-        message.hops = message.hops.saturating_add(1);
+        if link.kind == LinkKind::Node {
+            message.hops = message.hops.saturating_add(1);
+        }
         self.counters.bounced += 1;
         let parcel = Parcel::new(now, message, origin, &self.settings);
         match (self.entry(origin).attached.is_some(), owner) {

@@ -103,6 +103,8 @@ pub struct Router {
     queues: StoreQueues,
     leases: Leases,
     takeovers: BTreeMap<u64, Takeover>,
+    /// Displacements to be told, by the reading of the leases that says where.
+    untold: VecDeque<(u64, takeover::Untold)>,
     /// Echoes owed: the link and token of the question by the token of ours.
     relays: BTreeMap<u64, Relay>,
     broadcasts: Broadcasts,
@@ -134,7 +136,7 @@ enum RelayGoal {
         address: Address,
     },
     /// A takeover can be finished.
-    Takeover { id: u64 },
+    Takeover(Box<takeover::Untold>),
 }
 
 impl Router {
@@ -160,6 +162,7 @@ impl Router {
             queues: StoreQueues::new(),
             leases: Leases::new(&settings),
             takeovers: BTreeMap::new(),
+            untold: VecDeque::new(),
             relays: BTreeMap::new(),
             broadcasts: Broadcasts::default(),
             tick_at: None,

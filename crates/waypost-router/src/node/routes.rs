@@ -33,6 +33,8 @@ pub(crate) struct Waiting {
     pub(crate) claims: u32,
     /// Releases by attached peers that are not finished.
     pub(crate) releases: u32,
+    /// Sessions that a peer has announced anew and that have not been checked.
+    pub(crate) restoring: u32,
     /// The newest claim known.
     pub(crate) known: Option<(OwnerKey, Seq)>,
     pub(crate) looking_up: bool,
@@ -50,7 +52,12 @@ pub(crate) struct Waiting {
 
 impl Waiting {
     const fn is_settled(&self) -> bool {
-        self.claims == 0 && self.releases == 0 && !self.looking_up && !self.again && !self.clearing
+        self.claims == 0
+            && self.releases == 0
+            && self.restoring == 0
+            && !self.looking_up
+            && !self.again
+            && !self.clearing
     }
 
     fn is_empty(&self) -> bool {
@@ -287,6 +294,7 @@ impl Router {
             return;
         };
         waiting.looking_up = false;
+        let was_checked = self.leases.checked.remove(address);
         let session = match found {
             Ok(Some(session)) => session,
             Ok(None) => return self.nobody(now, address, Outcome::NotConnected),
@@ -296,7 +304,7 @@ impl Router {
         let entry = self.entry(key);
         if entry.attached.is_none() && entry.location.is_none() {
             // Newer than the view of the leases: look again when that has been read anew.
-            if self.leases.checked.remove(address) {
+            if was_checked {
                 return self.nobody(now, address, Outcome::NotConnected);
             }
             if let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) {
@@ -306,7 +314,6 @@ impl Router {
             self.leases.unknown_owners.push_back((round, address.clone()));
             return;
         }
-        self.leases.checked.remove(address);
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
             return;
         };
@@ -315,6 +322,8 @@ impl Router {
             // messages come back until they have used up their hops.
             waiting.again = true;
             self.again.insert((now + BOUNCE_PAUSE, address.clone()));
+            // Or the server has gone to another node.
+            self.refresh_peers();
             return;
         }
         waiting.learn(key, session.seq);

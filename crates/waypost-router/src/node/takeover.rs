@@ -6,6 +6,24 @@ use waypost_wire::{Displaced, Frame};
 
 use super::{LinkId, OwnerKey, Relay, RelayGoal, Route, Router};
 
+/// Bound of the displacements that are to be told once their losers can be reached.
+const UNTOLD_MAX: usize = 1 << 16;
+
+/// A displacement of which its loser has not heard for certain.
+#[derive(Debug)]
+pub(crate) struct Untold {
+    loser: OwnerKey,
+    displaced: Displaced,
+    takeover: u64,
+}
+
+impl Untold {
+    /// The takeover that waits for it.
+    pub(super) const fn id(&self) -> u64 {
+        self.takeover
+    }
+}
+
 /// A claim that stands in the store and waits for the loser.
 #[derive(Debug)]
 pub(crate) struct Takeover {
@@ -27,19 +45,18 @@ impl Router {
         loser: &Session,
     ) {
         let key = self.intern(&loser.owner);
-        let entry = self.entry(key);
-        let link = match (entry.attached, entry.location.clone()) {
-            (Some(link), _) => Some(link),
-            (None, Some(location)) if location != self.location => self.link_to(now, &location),
-            _ => None,
-        };
-        let Some(link) = link else {
+        let is_dead = self
+            .leases
+            .view
+            .get(&loser.owner.identity)
+            .is_some_and(|lease| lease.owner.incarnation > loser.owner.incarnation);
+        if is_dead {
             return self.finish_claims(now, owner, vec![(address, seq)]);
-        };
-        let (id, token) = (self.token(), self.token());
+        }
+        let id = self.token();
         let by = self.entry(owner).owner.identity.clone();
         let displaced = Displaced {
-            token,
+            token: 0,
             owner: loser.owner.clone(),
             address: address.clone(),
             seq,
@@ -55,15 +72,67 @@ impl Router {
                 deadline,
             },
         );
-        self.relays.insert(
-            token,
-            Relay {
-                link,
-                goal: RelayGoal::Takeover { id },
-            },
-        );
-        self.push(link, Frame::Displaced(displaced));
+        let untold = Untold {
+            loser: key,
+            displaced,
+            takeover: id,
+        };
         self.want_tick(now);
+        if self.entry(key).attached.is_none() && self.entry(key).location.is_none() {
+            // Newer than the view of the leases, or dead: the next reading tells.
+            let round = self.refresh_peers();
+            self.untold.push_back((round, untold));
+        } else {
+            self.tell_loser(now, untold);
+        }
+    }
+
+    fn tell_loser(&mut self, now: MonoTime, untold: Untold) {
+        let entry = self.entry(untold.loser);
+        let link = match (entry.attached, entry.location.clone()) {
+            (Some(link), _) => Some(link),
+            (None, Some(location)) if location != self.location => self.link_to(now, &location),
+            (None, Some(_)) => None,
+            // Not among the living: nobody is left to be told.
+            (None, None) => return self.finish_takeover(now, untold.takeover),
+        };
+        let Some(link) = link else {
+            return self.tell_later(now, untold);
+        };
+        let token = self.token();
+        let displaced = Displaced {
+            token,
+            ..untold.displaced.clone()
+        };
+        let goal = RelayGoal::Takeover(Box::new(untold));
+        self.relays.insert(token, Relay { link, goal });
+        self.push(link, Frame::Displaced(displaced));
+    }
+
+    /// The loser cannot be reached now. The winner does not wait for it; it is told when the leases have been read again
+    /// and name it still.
+    pub(super) fn tell_later(&mut self, now: MonoTime, untold: Untold) {
+        self.finish_takeover(now, untold.takeover);
+        if self.untold.len() < UNTOLD_MAX {
+            let later = self.leases.next_round();
+            self.untold.push_back((later, untold));
+        }
+    }
+
+    /// The leases have been read, or could not be.
+    pub(super) fn tell_untold(&mut self, now: MonoTime, round: u64, store_answered: bool) {
+        for _ in 0..self.untold.len() {
+            let Some((asked, untold)) = self.untold.pop_front() else {
+                return;
+            };
+            if asked > round {
+                self.untold.push_back((asked, untold));
+            } else if store_answered {
+                self.tell_loser(now, untold);
+            } else {
+                self.tell_later(now, untold);
+            }
+        }
     }
 
     pub(super) fn finish_takeover(&mut self, now: MonoTime, id: u64) {
