@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How many lines may wait to be written.
 const LINES_MAX: usize = 4096;
 /// How many bytes may wait to be written. One line alone may be longer.
 const BYTES_MAX: u32 = 4 << 20;
 
-/// Stdout's reader is gone, or it cannot be written.
+/// Stdout's reader is gone or was too slow at the end, or stdout cannot be written.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
@@ -22,7 +22,41 @@ pub(crate) struct Closed;
 pub(crate) struct Output {
     lines: mpsc::Sender<Line>,
     room: Arc<Semaphore>,
+    patience: Patience,
     ended: oneshot::Receiver<io::Result<()>>,
+}
+
+/// Until when a slow reader is waited for: for ever, unless the program is about to end.
+#[derive(Debug, Clone)]
+pub(crate) struct Patience {
+    until: watch::Sender<Option<Instant>>,
+}
+
+impl Patience {
+    /// Waits no longer than `until` from now on, and not longer than it was told before.
+    pub(crate) fn ends_at(&self, until: Instant) {
+        self.until
+            .send_modify(|old| *old = Some(old.map_or(until, |old| old.min(until))));
+    }
+
+    async fn ended(&self) {
+        let mut changes = self.until.subscribe();
+        loop {
+            let until = *changes.borrow_and_update();
+            let changed = async {
+                if changes.changed().await.is_err() {
+                    core::future::pending::<()>().await;
+                }
+            };
+            match until {
+                None => changed.await,
+                Some(until) => tokio::select! {
+                    () = sleep_until(until) => return,
+                    () = changed => {}
+                },
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -57,6 +91,9 @@ impl Output {
         Ok(Self {
             lines,
             room: Arc::new(Semaphore::new(BYTES_MAX as usize)),
+            patience: Patience {
+                until: watch::Sender::new(None),
+            },
             ended,
         })
     }
@@ -65,14 +102,33 @@ impl Output {
     pub(crate) async fn line(&self, mut bytes: Vec<u8>) -> Result<(), Closed> {
         bytes.push(b'\n');
         let wanted = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(BYTES_MAX);
-        let room = tokio::select! {
-            room = Arc::clone(&self.room).acquire_many_owned(wanted) => room.map_err(|_| Closed)?,
-            () = self.lines.closed() => return Err(Closed),
+        let bytes = match Arc::clone(&self.room).try_acquire_many_owned(wanted) {
+            Ok(room) => match self.lines.try_send(Line { bytes, _room: room }) {
+                Ok(()) => return Ok(()),
+                Err(error) => error.into_inner().bytes,
+            },
+            Err(_) => bytes,
         };
-        self.lines
-            .send(Line { bytes, _room: room })
-            .await
-            .map_err(|_| Closed)
+        let queued = async {
+            let room = Arc::clone(&self.room)
+                .acquire_many_owned(wanted)
+                .await
+                .map_err(|_| Closed)?;
+            self.lines
+                .send(Line { bytes, _room: room })
+                .await
+                .map_err(|_| Closed)
+        };
+        tokio::select! {
+            result = queued => result,
+            () = self.lines.closed() => Err(Closed),
+            () = self.patience.ended() => Err(Closed),
+        }
+    }
+
+    /// A handle on how long a slow reader is waited for.
+    pub(crate) fn patience(&self) -> Patience {
+        self.patience.clone()
     }
 
     /// Returns once nothing can be written any more.
@@ -153,6 +209,19 @@ mod tests {
             .unwrap();
         let all: Vec<u8> = pieces.iter().flatten().collect();
         assert!(all.ends_with(b"a\nsecond\n"));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_never_reads_is_not_waited_for_at_the_end() {
+        let (_opener, open) = blocking::channel();
+        let (written, _pieces) = blocking::channel();
+        let output = Output::to(Gate { open, written }).unwrap();
+        output.line(vec![b'a'; BYTES_MAX as usize]).await.unwrap();
+        output
+            .patience()
+            .ends_at(Instant::now() + Duration::from_millis(1));
+        assert!(output.line(b"more".to_vec()).await.is_err());
+        output.finish(Instant::now()).await.unwrap();
     }
 
     #[tokio::test]

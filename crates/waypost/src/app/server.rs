@@ -1,5 +1,7 @@
 //! `waypost-server` and `waypost-brokerless`: one starts a peer that is attached to a broker, the other a node.
 
+use core::time::Duration;
+
 use anyhow::Context as _;
 use tokio::time::{Instant, timeout_at};
 use waypost_peer::{Events, Peer};
@@ -46,6 +48,7 @@ pub(crate) async fn run(program: Program, config: Config, signals: Signals) -> R
         },
     )?;
     let output = Output::stdout()?;
+    give_up_on_a_slow_reader(&output, &signals, config.drain_deadline);
     let left_by = match config.mode {
         Mode::Demo { id, total } => {
             demo::run(&mut server, demo::Place { id, total }, &output, &signals, &config).await
@@ -54,11 +57,20 @@ pub(crate) async fn run(program: Program, config: Config, signals: Signals) -> R
     };
     drop(ready);
     // The time to leave may be used up; the last lines and the store get a moment all the same.
-    let until = left_by.max(Instant::now() + core::time::Duration::from_secs(1));
+    let until = left_by.max(Instant::now() + Duration::from_secs(1));
     if let Some(store) = store {
         let _ = timeout_at(until, store.store.close()).await;
     }
     Ok(output.finish(until).await?)
+}
+
+/// After a signal the program ends in time even if nobody reads its stdout: the last quarter is for leaving.
+fn give_up_on_a_slow_reader(output: &Output, signals: &Signals, deadline: Duration) {
+    let (patience, signals) = (output.patience(), signals.clone());
+    tokio::spawn(async move {
+        signals.requested().await;
+        patience.ends_at(Instant::now() + deadline / 4 * 3);
+    });
 }
 
 async fn start(program: Program, config: &Config) -> Result<(Registered, Option<OpenStore>), Failure> {

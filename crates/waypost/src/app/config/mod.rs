@@ -215,6 +215,7 @@ fn node_settings(values: &Values<'_>) -> Result<Settings> {
             .unwrap_or(defaults.inbox_bytes_max),
         frame_bytes_max,
         announce_per_second: per_second.unwrap_or(defaults.announce_per_second),
+        stall: values.one("stall", positive)?.unwrap_or(defaults.stall),
         when_store_is_lost: values
             .one("when-store-is-lost", when_store_is_lost)?
             .unwrap_or(defaults.when_store_is_lost),

@@ -139,6 +139,13 @@ pub const SETTINGS: &[Setting] = &[
         "Largest frame on a link [default: 1MiB]",
     ),
     setting(
+        "stall",
+        "TIME",
+        Arity::One,
+        ALL,
+        "How long a full queue is waited for before its messages fail [default: 100ms]",
+    ),
+    setting(
         "announce-per-second",
         "NUMBER",
         Arity::One,

@@ -56,14 +56,15 @@ pub(crate) async fn run(
 
     // Set once: when nothing more is read, by when what is under way must have ended.
     let mut closing: Option<Instant> = None;
-    // Set once, by a signal: by when all of it must have ended.
-    let mut until: Option<Instant> = None;
+    let mut signalled = false;
     loop {
         session.settle().await;
         if session.wants_to_quit() && closing.is_none() {
             lines.clear();
             input.close();
-            closing = Some(Instant::now() + session.grace(config));
+            let by = Instant::now() + session.grace(config);
+            closing = Some(by);
+            output.patience().ends_at(by + config.drain_deadline);
         }
         if session.stdout_is_gone() || (closing.is_some() && session.is_idle()) {
             break;
@@ -78,11 +79,11 @@ pub(crate) async fn run(
         };
         let next = tokio::select! {
             biased;
-            () = signals.requested(), if until.is_none() => {
-                let now = Instant::now();
-                until = Some(now + config.drain_deadline);
+            () = signals.requested(), if !signalled => {
+                let since = signals.requested_at().unwrap_or_else(Instant::now);
+                signalled = true;
                 // Half of the time is for what is under way, the rest for leaving.
-                let half = now + config.drain_deadline / 2;
+                let half = since + config.drain_deadline / 2;
                 closing = Some(closing.map_or(half, |closing| closing.min(half)));
                 lines.clear();
                 continue;
@@ -112,7 +113,8 @@ pub(crate) async fn run(
         }
     }
     session.give_up().await;
-    let until = until.unwrap_or_else(|| Instant::now() + config.drain_deadline);
+    let since = signals.requested_at().unwrap_or_else(Instant::now);
+    let until = since + config.drain_deadline;
     leave(peer, events, session.is_drained(), until, async |event| {
         session.show(event).await
     })
