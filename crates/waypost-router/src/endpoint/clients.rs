@@ -84,6 +84,8 @@ pub(crate) struct Batches {
     pub(crate) claims: VecDeque<Address>,
     pub(crate) releases: VecDeque<(Address, Seq)>,
     pub(crate) announces: VecDeque<Address>,
+    /// Clients that are still to be checked against the store in this round.
+    pub(crate) sweep: Vec<Address>,
     /// When the next batch of announcements may go.
     pub(crate) announce_at: MonoTime,
 }

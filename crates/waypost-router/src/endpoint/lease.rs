@@ -122,6 +122,9 @@ impl<T> Endpoint<T> {
                 .lease
                 .valid_until
                 .max(sent_at + Duration::from_millis(lease_ms));
+            if !store_unavailable {
+                self.sweep(now);
+            }
         }
         if store_unavailable {
             self.lease.next_ping = now + self.settings.heartbeat.min(Duration::from_millis(500));

@@ -7,6 +7,9 @@ use super::clients::{Client, Op, Work};
 use super::inbox::Inbox;
 use super::{Completion, Endpoint, Event, Refusal, Standing};
 
+/// How many clients are checked against the store at each heartbeat.
+const SWEPT_PER_HEARTBEAT: usize = 512;
+
 impl<T> Endpoint<T> {
     /// Claims a client for this server, whoever held it before. Claiming one that it holds already makes the older
     /// connection's claim void: a late disconnect of that one changes nothing.
@@ -226,6 +229,21 @@ impl<T> Endpoint<T> {
                 }
             }
         }
+    }
+
+    /// A few clients at every heartbeat are checked against the store, all of them in turn. That finds what no frame has
+    /// told: a claim without answer that displaced a client here, or a record that the datastore has lost unnoticed.
+    pub(super) fn sweep(&mut self, now: MonoTime) {
+        if !self.batches.announces.is_empty() {
+            return;
+        }
+        if self.batches.sweep.is_empty() {
+            let held = self.clients.iter().filter(|(_, client)| client.is_held());
+            self.batches.sweep = held.map(|(address, _)| address.clone()).collect();
+        }
+        let rest = self.batches.sweep.len().saturating_sub(SWEPT_PER_HEARTBEAT);
+        self.batches.announces.extend(self.batches.sweep.drain(rest..));
+        self.batches.announce_at = self.batches.announce_at.max(now);
     }
 
     pub(super) fn drop_clients(&mut self) {
