@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use waypost_types::MonoTime;
-use waypost_wire::Frame;
+use waypost_wire::{Frame, Message};
 
 /// A queue of frames, bounded in bytes.
 ///
@@ -23,6 +23,21 @@ pub(crate) struct Outbox {
     full_since: Option<MonoTime>,
     stalled: bool,
     writer_idle: bool,
+}
+
+/// What a queue holds before its messages are copied out of the buffers into which they were read.
+pub(crate) const PIN_BYTES: usize = 128 << 10;
+/// Bodies from here on are not copied: they are a good part of the buffer that they keep.
+const PIN_BODY_BYTES: usize = 16 << 10;
+
+/// The message for a queue in which it may stay for long: a small one would otherwise keep the whole buffer alive into
+/// which it was read, and so use many times the queue's bound.
+pub(crate) fn unpinned(message: Message) -> Message {
+    if message.body.len() < PIN_BODY_BYTES {
+        message.detached()
+    } else {
+        message
+    }
 }
 
 /// Whether a message may be put in now.
@@ -72,7 +87,12 @@ impl Outbox {
     }
 
     /// Puts a frame in; true when the writer was idle and has to be woken.
-    pub(crate) fn push(&mut self, frame: Frame) -> bool {
+    pub(crate) fn push(&mut self, mut frame: Frame) -> bool {
+        if self.bytes() > PIN_BYTES
+            && let Frame::Message(message) = frame
+        {
+            frame = Frame::Message(unpinned(message));
+        }
         self.queued_bytes += frame.cost();
         self.frames.push_back(frame);
         core::mem::take(&mut self.writer_idle)
@@ -130,5 +150,23 @@ mod tests {
         assert!(outbox.take(&mut taken, 1));
         assert_eq!(taken.len(), 2);
         assert_eq!(outbox.room(MS(102)), Room::Yes);
+    }
+
+    #[test]
+    fn a_backlog_does_not_keep_the_buffers_alive_into_which_it_was_read() {
+        let read = bytes::Bytes::from(vec![0; 64 << 10]);
+        let mut outbox = Outbox::new(1 << 20, Duration::from_millis(100));
+        let mut kept = Vec::new();
+        while outbox.bytes() <= PIN_BYTES * 2 {
+            let message = Message::new("a", "b", read.slice(7..107)).unwrap();
+            let _ = outbox.push(Frame::Message(message));
+        }
+        outbox.take(&mut kept, usize::MAX);
+        let is_pinned = |frame: &&Frame| matches!(frame, Frame::Message(m) if read.as_ptr_range().contains(&m.body.as_ptr()));
+        let cost: usize = kept.iter().filter(is_pinned).map(Frame::cost).sum();
+        assert!(
+            cost <= PIN_BYTES + 200,
+            "{cost} bytes of messages still lie in the buffer"
+        );
     }
 }

@@ -5,6 +5,7 @@ use waypost_wire::{Broadcast, Failed, Frame, Message};
 
 use super::dedupe::Seen;
 use super::{Endpoint, Event, RequestToken};
+use crate::outbox::unpinned;
 
 impl<T> Endpoint<T> {
     /// A message whose `origin` is this endpoint's own number of the sending server.
@@ -31,7 +32,7 @@ impl<T> Endpoint<T> {
                 let Some(work) = client.work.as_mut() else { return };
                 if work.held_bytes < bytes_max {
                     work.held_bytes += message.cost();
-                    work.held.push_back(message);
+                    work.held.push_back(unpinned(message));
                 } else {
                     self.refuse(&message, Outcome::Overloaded);
                 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner};
 use waypost_wire::Message;
 
-use crate::outbox::Room;
+use crate::outbox::{PIN_BYTES, Room, unpinned};
 
 /// Something that the program is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +138,17 @@ impl Inbox {
     }
 
     /// Puts in what must not be lost.
-    pub(crate) fn put(&mut self, event: Event) {
+    pub(crate) fn put(&mut self, mut event: Event) {
+        if self.bytes > PIN_BYTES {
+            event = match event {
+                Event::Message(message) => Event::Message(unpinned(message)),
+                Event::Request { token, message } => Event::Request {
+                    token,
+                    message: unpinned(message),
+                },
+                event => event,
+            };
+        }
         self.bytes += event.cost();
         self.events.push_back(event);
     }

@@ -7,6 +7,7 @@ use waypost_types::{Incarnation, MonoTime, Outcome};
 use waypost_wire::{Frame, Message};
 
 use super::{Completion, Endpoint, Event, Refusal, Standing};
+use crate::outbox::unpinned;
 use crate::settings::{Settings, WhenStoreIsLost};
 
 /// The lease as seen from here, and the messages that wait until it is known to be valid.
@@ -59,7 +60,7 @@ impl LeaseView {
             return Err(message);
         }
         self.waiting_bytes += message.cost();
-        self.waiting.push_back(message);
+        self.waiting.push_back(unpinned(message));
         Ok(())
     }
 

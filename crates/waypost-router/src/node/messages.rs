@@ -6,7 +6,7 @@ use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome};
 use waypost_wire::{CloseCode, Failed, Frame, Message, Outcomes};
 
 use super::{LinkId, LinkKind, OwnerKey, Router};
-use crate::outbox::Room;
+use crate::outbox::{Room, unpinned};
 use crate::settings::Settings;
 
 /// A message inside the router: its origin by this router's number, and until when its sender waits.
@@ -28,6 +28,14 @@ impl Parcel {
             origin,
             expires: now + ttl,
         }
+    }
+}
+
+impl Parcel {
+    /// The same for a queue in which it may stay for long.
+    pub(super) fn unpinned(mut self) -> Self {
+        self.message = unpinned(self.message);
+        self
     }
 }
 
@@ -158,7 +166,7 @@ impl Router {
         }
         entry.parked_bytes += parcel.message.cost();
         let is_first = entry.parked.is_empty();
-        entry.parked.push_back(parcel);
+        entry.parked.push_back(parcel.unpinned());
         self.want_tick(now);
         if is_first {
             // It may have gone to another node.
@@ -166,30 +174,31 @@ impl Router {
         }
     }
 
-    /// Keeps a message until the leases have been read anew.
+    /// Keeps a message until the leases have been read anew, and with it all that come after it to the same address.
     pub(super) fn strand(&mut self, now: MonoTime, parcel: Parcel) {
-        if self.stranded_bytes >= self.settings.queue_bytes_max {
+        let Ok(address) = Address::new(parcel.message.to()) else {
+            return;
+        };
+        if self.queues.held_bytes >= self.settings.queue_bytes_max * 16 {
             return self.fail(&parcel, Outcome::Unreachable);
         }
-        self.stranded_bytes += parcel.message.cost();
-        let round = self.refresh_peers();
-        self.stranded.push_back((round, parcel));
-        let _ = now;
+        self.unsettle(&address);
+        if self.put_back(now, &address, parcel, true) {
+            let round = self.refresh_peers();
+            self.stranded.push_back((round, address));
+        }
     }
 
     /// The leases have been read, or could not be: what waited for it goes on.
     pub(super) fn release_stranded(&mut self, now: MonoTime, round: u64, store_answered: bool) {
-        let (over, rest) = core::mem::take(&mut self.stranded)
-            .into_iter()
-            .partition(|(asked, _)| *asked <= round);
-        self.stranded = rest;
-        let over: VecDeque<(u64, Parcel)> = over;
-        for (_, parcel) in over {
-            self.stranded_bytes -= parcel.message.cost().min(self.stranded_bytes);
-            if store_answered {
-                self.resolve(now, parcel);
+        for _ in 0..self.stranded.len() {
+            let Some((asked, address)) = self.stranded.pop_front() else {
+                return;
+            };
+            if asked > round {
+                self.stranded.push_back((asked, address));
             } else {
-                self.fail(&parcel, Outcome::Unreachable);
+                self.float(now, &address, store_answered);
             }
         }
     }

@@ -26,7 +26,6 @@ use claims::StoreQueues;
 use leases::Leases;
 use links::Link;
 pub use links::{LinkId, LinkKind};
-use messages::Parcel;
 use owners::{OwnerEntry, OwnerKey};
 use routes::Route;
 pub use store_op::{StoreFailure, StoreOp, StoreReply};
@@ -97,9 +96,8 @@ pub struct Router {
     remote_routes: usize,
     /// Addresses with a look-up that is due later, after a bounce.
     again: BTreeSet<(MonoTime, Address)>,
-    /// Messages whose server's location may be out of date: they wait for a fresh view of the leases.
-    stranded: VecDeque<(u64, Parcel)>,
-    stranded_bytes: usize,
+    /// Addresses of messages whose server's location may be out of date, by the reading of the leases that they wait for.
+    stranded: VecDeque<(u64, Address)>,
     queues: StoreQueues,
     leases: Leases,
     takeovers: BTreeMap<u64, Takeover>,
@@ -158,7 +156,6 @@ impl Router {
             remote_routes: 0,
             again: BTreeSet::new(),
             stranded: VecDeque::new(),
-            stranded_bytes: 0,
             queues: StoreQueues::new(),
             leases: Leases::new(&settings),
             takeovers: BTreeMap::new(),

@@ -42,6 +42,8 @@ pub(crate) struct Waiting {
     pub(crate) again: bool,
     /// The path to a server is being cleared.
     pub(crate) clearing: bool,
+    /// Messages wait for a fresh view of the leases.
+    stranded: bool,
     /// The server that has sent messages back.
     bounced_from: Option<OwnerKey>,
     /// Messages that came back: older than those held.
@@ -55,6 +57,7 @@ impl Waiting {
         self.claims == 0
             && self.releases == 0
             && self.restoring == 0
+            && !self.stranded
             && !self.looking_up
             && !self.again
             && !self.clearing
@@ -125,7 +128,7 @@ impl Router {
         let cost = parcel.message.cost();
         waiting.held_bytes += cost;
         self.queues.held_bytes += cost;
-        waiting.held.push_back(parcel);
+        waiting.held.push_back(parcel.unpinned());
         self.want_tick(now);
     }
 
@@ -147,14 +150,45 @@ impl Router {
         let (waiting, was_at) = self.unsettle(&address);
         waiting.bounced_from = from;
         let fresh = was_at || waiting.is_settled();
+        self.put_back(now, &address, parcel, false);
+        if fresh {
+            self.clear_path(now, &address, from);
+        }
+    }
+
+    /// Puts a message that has been sent on before in front of those that have not; true when it is the first that is
+    /// stranded.
+    pub(super) fn put_back(
+        &mut self,
+        now: MonoTime,
+        address: &Address,
+        parcel: Parcel,
+        is_stranded: bool,
+    ) -> bool {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return false;
+        };
+        let is_first = is_stranded && !waiting.stranded;
+        waiting.stranded |= is_stranded;
         let cost = parcel.message.cost();
         waiting.held_bytes += cost;
-        waiting.bounced.push_back(parcel);
+        waiting.bounced.push_back(parcel.unpinned());
         self.queues.held_bytes += cost;
         self.queues.holding.insert(address.clone());
         self.want_tick(now);
-        if fresh {
-            self.clear_path(now, &address, from);
+        is_first
+    }
+
+    /// The leases have been read, or could not be: what was stranded goes on.
+    pub(super) fn float(&mut self, now: MonoTime, address: &Address, store_answered: bool) {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return;
+        };
+        waiting.stranded = false;
+        if store_answered {
+            self.settle(now, address);
+        } else {
+            self.nobody(now, address, Outcome::Unreachable);
         }
     }
 
