@@ -14,10 +14,12 @@ use tokio_util::task::TaskTracker;
 use waypost_router::{Command, Completion, Core, Event, LinkId};
 use waypost_session::SessionStore;
 use waypost_types::{Location, MonoTime};
+use waypost_wire::Frame;
 
-use crate::link::LinkHandle;
+use crate::link::{LinkHandle, Whose};
 use crate::store;
 use crate::transport::{ClusterKey, DialSettings};
+use crate::turns::Turns;
 
 /// A caller that waits for its operation.
 pub type Waiter = oneshot::Sender<Completion>;
@@ -38,6 +40,7 @@ pub(crate) struct Driver {
     pub(crate) link_settings: LinkSettings,
     pub(crate) ended: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    pub(crate) turns: Turns,
 }
 
 /// How links are opened.
@@ -84,6 +87,7 @@ impl Driver {
             link_settings,
             ended: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            turns: Turns::default(),
         });
         driver.spawn(Arc::clone(&driver).keep_time());
         driver
@@ -248,6 +252,34 @@ impl Driver {
             Some(endpoint) => endpoint.take_events(into, max),
             None => false,
         };
+        if freed {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Moves frames for a link's writer out; those moved before count as written.
+    pub(crate) fn take_frames(&self, whose: Whose, into: &mut Vec<Frame>, bytes_max: usize) {
+        let mut state = self.lock();
+        let freed = match (whose, &mut state.core) {
+            (
+                Whose::Router(id),
+                Core {
+                    router: Some(router), ..
+                },
+            ) => {
+                router.take_frames(id, into, bytes_max);
+                router.take_room_freed()
+            }
+            (
+                Whose::Endpoint,
+                Core {
+                    endpoint: Some(endpoint),
+                    ..
+                },
+            ) => endpoint.take_frames(into, bytes_max),
+            _ => false,
+        };
+        drop(state);
         if freed {
             self.room.notify_waiters();
         }

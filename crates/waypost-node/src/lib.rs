@@ -8,6 +8,7 @@ mod node;
 mod settings;
 mod store;
 pub mod transport;
+mod turns;
 mod uplink;
 
 pub use broker::{Broker, BrokerBuilder};

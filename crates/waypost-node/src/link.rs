@@ -178,18 +178,7 @@ async fn write(driver: Arc<Driver>, whose: Whose, mut writer: FrameWriter, handl
     let mut frames = Vec::new();
     loop {
         let closing = handle.closing.is_cancelled();
-        driver.with(|_, core| match whose {
-            Whose::Router(id) => {
-                if let Some(router) = &mut core.router {
-                    router.take_frames(id, &mut frames, WRITE_BATCH_BYTES);
-                }
-            }
-            Whose::Endpoint => {
-                if let Some(endpoint) = &mut core.endpoint {
-                    endpoint.take_frames(&mut frames, WRITE_BATCH_BYTES);
-                }
-            }
-        });
+        driver.take_frames(whose, &mut frames, WRITE_BATCH_BYTES);
         if frames.is_empty() {
             if closing {
                 let last = Close {

@@ -260,7 +260,7 @@ impl Node {
                 None => Err(Refusal::NotRegistered),
             }
         };
-        self.when_room(deadline, try_send).await
+        self.when_room(message.to(), deadline, try_send).await
     }
 
     /// Sends a message whose outcome comes back, waiting for room up to `deadline`.
@@ -274,7 +274,7 @@ impl Node {
         deadline: Instant,
     ) -> Result<Option<Completion>, Refusal> {
         let mut answer = None;
-        self.when_room(deadline, |now, core| {
+        self.when_room(message.to(), deadline, |now, core| {
             if core.room_to_send(now, message.to()) == Room::Wait
                 && core
                     .endpoint
@@ -312,15 +312,31 @@ impl Node {
                 .is_some_and(|endpoint| !endpoint.is_attached())
     }
 
+    /// Tries until there is room, in turn with others that send to the same address.
     async fn when_room(
         &self,
+        to: &str,
         deadline: Instant,
         mut attempt: impl FnMut(MonoTime, &mut Core<Waiter>) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
+        let turns = &self.driver.turns;
+        if !turns.is_queued(to) {
+            match self.driver.with(&mut attempt) {
+                Err(Refusal::Full) => {}
+                result => return result,
+            }
+        }
+        // Nothing is awaited between the attempt and this: whoever comes later finds the queue.
+        let place = turns.join(to);
+        let turn = place.turn.lock();
+        let _turn = tokio::time::timeout_at(deadline, turn)
+            .await
+            .map_err(|_| Refusal::Full)?;
         loop {
             if self.driver.ended.is_cancelled() {
                 return Err(Refusal::NotRegistered);
             }
+            // Interest is registered before trying, so that room which comes free in between is not missed.
             let room = self.driver.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
@@ -328,9 +344,9 @@ impl Node {
                 Err(Refusal::Full) => {}
                 result => return result,
             }
-            let _ = tokio::time::timeout_at(deadline, room)
-                .await
-                .map_err(|_| Refusal::Full)?;
+            if tokio::time::timeout_at(deadline, room).await.is_err() {
+                return Err(Refusal::Full);
+            }
         }
     }
 

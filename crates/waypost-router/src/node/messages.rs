@@ -1,7 +1,5 @@
 //! Messages on their way to a server, and what goes back to their origins.
 
-use std::collections::VecDeque;
-
 use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome};
 use waypost_wire::{CloseCode, Failed, Frame, Message, Outcomes};
 
