@@ -1,0 +1,312 @@
+//! The same program against a mesh and against a broker, on real sockets: the handle makes no difference.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use waypost_node::Broker;
+use waypost_peer::{Event, Events, Peer, PeerError, RequestError, Settings};
+use waypost_session::{MemoryStore, SessionStore};
+use waypost_types::{Address, Outcome};
+
+/// Nothing here takes this long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A cluster in one process.
+struct Cluster {
+    store: Arc<dyn SessionStore>,
+    broker: Option<Broker>,
+    settings: Settings,
+}
+
+impl Cluster {
+    async fn mesh() -> Self {
+        Self {
+            store: Arc::new(MemoryStore::new()),
+            broker: None,
+            settings: Settings::default(),
+        }
+    }
+
+    async fn brokered() -> Self {
+        let store: Arc<dyn SessionStore> = Arc::new(MemoryStore::new());
+        let broker = Broker::builder(store.clone())
+            .listen("tcp://127.0.0.1:0")
+            .start()
+            .await
+            .unwrap();
+        Self {
+            store,
+            broker: Some(broker),
+            settings: Settings::default(),
+        }
+    }
+
+    async fn server(&self, identity: &str) -> (Peer, Events) {
+        let builder = match &self.broker {
+            None => Peer::mesh(self.store.clone()).listen("tcp://127.0.0.1:0"),
+            Some(broker) => {
+                let urls = broker.listen_urls();
+                Peer::attached(&urls.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+        };
+        let (peer, mut events) = builder.settings(self.settings.clone()).start().await.unwrap();
+        peer.register_identity(identity).await.unwrap();
+        assert!(matches!(next(&mut events).await, Event::Registered { .. }));
+        (peer, events)
+    }
+}
+
+async fn next(events: &mut Events) -> Event {
+    timeout(PATIENCE, events.recv())
+        .await
+        .expect("an event in time")
+        .expect("the peer is running")
+}
+
+async fn next_body(events: &mut Events) -> Bytes {
+    match next(events).await {
+        Event::Message(message) => message.into_body(),
+        event => panic!("a message was due, not {event:?}"),
+    }
+}
+
+/// One test for each topology from one function.
+macro_rules! both {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        mod mesh {
+            $( $(#[$doc])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(super::Cluster::mesh().await).await; } )*
+        }
+        mod brokered {
+            $( $(#[$doc])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(super::Cluster::brokered().await).await; } )*
+        }
+    };
+}
+
+both! {
+    message_reaches_a_client_of_another_server,
+    nobody_is_not_connected,
+    request_gets_its_reply,
+    broadcast_reaches_all_but_the_sender,
+    takeover_tells_the_loser_and_late_disconnect_changes_nothing,
+    one_senders_messages_come_in_order,
+    many_clients_connect_in_batches,
+    bad_input_is_refused_with_its_reason,
+    drain_loses_no_acked_message,
+    newer_process_of_the_same_identity_fences_the_older,
+}
+
+async fn message_reaches_a_client_of_another_server(cluster: Cluster) {
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    one.connect_client("alice").await.unwrap();
+    two.connect_client("bob").await.unwrap();
+    assert_eq!(
+        one.send_acked("alice", "bob", "acked".into()).await,
+        Ok(Outcome::Delivered)
+    );
+    assert_eq!(next_body(&mut events).await, "acked");
+    one.send_message("alice", "bob", "best effort".into())
+        .await
+        .unwrap();
+    let Event::Message(message) = next(&mut events).await else {
+        panic!("a message was due")
+    };
+    assert_eq!(
+        (message.from(), message.to(), &message.body()[..]),
+        ("alice", "bob", &b"best effort"[..])
+    );
+    assert_eq!(one.locate("bob").await.unwrap().unwrap().as_str(), "two");
+}
+
+async fn nobody_is_not_connected(cluster: Cluster) {
+    let (one, _events) = cluster.server("one").await;
+    assert_eq!(
+        one.send_acked("alice", "nobody", Bytes::new()).await,
+        Ok(Outcome::NotConnected)
+    );
+    assert_eq!(
+        one.request("alice", "nobody", Bytes::new()).await,
+        Err(RequestError::Outcome(Outcome::NotConnected))
+    );
+    assert_eq!(one.locate("nobody").await, Ok(None));
+    one.connect_client("alice").await.unwrap();
+    one.disconnect_client("alice").await.unwrap();
+    assert_eq!(
+        one.send_acked("bob", "alice", Bytes::new()).await,
+        Ok(Outcome::NotConnected)
+    );
+}
+
+async fn request_gets_its_reply(cluster: Cluster) {
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let answer = tokio::spawn(async move {
+        let Event::Request { token, message } = next(&mut events).await else {
+            panic!("a request was due")
+        };
+        assert_eq!(message.body(), "ping");
+        two.reply(token, "pong".into()).unwrap();
+        (two, events)
+    });
+    assert_eq!(
+        one.request("alice", "bob", "ping".into()).await,
+        Ok("pong".into())
+    );
+    answer.await.unwrap();
+}
+
+async fn broadcast_reaches_all_but_the_sender(cluster: Cluster) {
+    let (one, mut one_events) = cluster.server("one").await;
+    let (two, mut two_events) = cluster.server("two").await;
+    for client in ["a", "b"] {
+        one.connect_client(client).await.unwrap();
+    }
+    two.connect_client("c").await.unwrap();
+    let outcome = one.broadcast("a", "all".into()).await.unwrap();
+    assert_eq!(
+        (outcome.servers, outcome.clients, outcome.unreached),
+        (2, 2, vec![])
+    );
+    for (events, expected) in [(&mut one_events, "b"), (&mut two_events, "c")] {
+        let Event::Broadcast { from, to, body } = next(events).await else {
+            panic!("a broadcast was due")
+        };
+        assert_eq!(
+            (from.as_str(), to.as_str(), &body[..]),
+            ("a", expected, &b"all"[..])
+        );
+    }
+}
+
+async fn takeover_tells_the_loser_and_late_disconnect_changes_nothing(cluster: Cluster) {
+    let (one, mut one_events) = cluster.server("one").await;
+    let (two, mut two_events) = cluster.server("two").await;
+    let before = one.connect_client("bob").await.unwrap();
+    // The sender's route leads to the server that is about to lose the client.
+    assert_eq!(
+        one.send_acked("x", "bob", "first".into()).await,
+        Ok(Outcome::Delivered)
+    );
+    assert_eq!(next_body(&mut one_events).await, "first");
+    let after = two.connect_client("bob").await.unwrap();
+    assert!(after > before);
+    let Event::Displaced { client, by } = next(&mut one_events).await else {
+        panic!("a displacement was due")
+    };
+    assert_eq!((client.as_str(), by.as_str()), ("bob", "two"));
+    one.disconnect_client("bob").await.unwrap();
+    assert_eq!(
+        one.send_acked("x", "bob", "second".into()).await,
+        Ok(Outcome::Delivered)
+    );
+    assert_eq!(next_body(&mut two_events).await, "second");
+    assert!(one_events.try_recv().is_none(), "nothing comes to the loser");
+}
+
+async fn one_senders_messages_come_in_order(cluster: Cluster) {
+    const COUNT: u32 = 2_000;
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let sender = tokio::spawn(async move {
+        for number in 0..COUNT {
+            one.send_message("alice", "bob", number.to_string().into())
+                .await
+                .unwrap();
+        }
+        one
+    });
+    for number in 0..COUNT {
+        assert_eq!(next_body(&mut events).await, number.to_string());
+    }
+    sender.await.unwrap();
+}
+
+async fn many_clients_connect_in_batches(cluster: Cluster) {
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    let addresses: Vec<Address> = (0..3_000)
+        .map(|n| Address::new(&format!("client-{n}")).unwrap())
+        .collect();
+    let seqs = two.connect_clients(&addresses).await;
+    assert!(seqs.iter().all(Result::is_ok));
+    for address in ["client-0", "client-1500", "client-2999"] {
+        assert_eq!(
+            one.send_acked("x", address, Bytes::new()).await,
+            Ok(Outcome::Delivered)
+        );
+        assert!(matches!(next(&mut events).await, Event::Message(message) if message.to() == address));
+    }
+}
+
+async fn bad_input_is_refused_with_its_reason(cluster: Cluster) {
+    let (one, _events) = cluster.server("one").await;
+    assert!(matches!(one.connect_client("").await, Err(PeerError::Name(_))));
+    assert!(matches!(
+        one.send_acked("a", &"x".repeat(256), Bytes::new()).await,
+        Err(PeerError::Name(_))
+    ));
+    let body = Bytes::from(vec![0; 1 << 20]);
+    assert!(matches!(
+        one.send_message("a", "b", body).await,
+        Err(PeerError::TooLarge { .. })
+    ));
+}
+
+async fn drain_loses_no_acked_message(cluster: Cluster) {
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let sends: Vec<_> = (0..200)
+        .map(|n| {
+            let one = one.clone();
+            tokio::spawn(async move {
+                one.send_acked("alice", "bob", n.to_string().into())
+                    .await
+                    .unwrap()
+            })
+        })
+        .collect();
+    assert!(!next_body(&mut events).await.is_empty());
+    two.drain().await.unwrap();
+    let mut delivered = 0;
+    for send in sends {
+        match send.await.unwrap() {
+            Outcome::Delivered => delivered += 1,
+            outcome => assert_eq!(outcome, Outcome::NotConnected),
+        }
+    }
+    let mut received = 1;
+    loop {
+        match next(&mut events).await {
+            Event::Message(_) => received += 1,
+            Event::Drained => break,
+            event => panic!("unexpected {event:?}"),
+        }
+    }
+    assert_eq!(received, delivered);
+    assert_eq!(two.connect_client("carol").await, Err(PeerError::NotRegistered));
+}
+
+async fn newer_process_of_the_same_identity_fences_the_older(mut cluster: Cluster) {
+    cluster.settings.lease_term = Duration::from_secs(1);
+    let (older, mut older_events) = cluster.server("one").await;
+    older.connect_client("bob").await.unwrap();
+    let (newer, mut newer_events) = cluster.server("one").await;
+    assert!(matches!(
+        next(&mut older_events).await,
+        Event::Fenced { superseded: true }
+    ));
+    assert_eq!(older.connect_client("bob").await, Err(PeerError::Fenced));
+    newer.connect_client("bob").await.unwrap();
+    assert_eq!(
+        newer.send_acked("x", "bob", "hello".into()).await,
+        Ok(Outcome::Delivered)
+    );
+    assert_eq!(next_body(&mut newer_events).await, "hello");
+}
