@@ -675,6 +675,10 @@ impl<T> Endpoint<T> {
         if self.draining.is_none() || !idle {
             return;
         }
+        if self.link_up && matches!(self.standing, Standing::Attaching { sent_at: Some(_) }) {
+            // The answer tells what there is to be ended.
+            return;
+        }
         if !self.link_up || self.standing != Standing::Attached {
             return self.finish_detach(true);
         }

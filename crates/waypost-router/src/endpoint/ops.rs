@@ -122,6 +122,7 @@ impl<T> Endpoint<T> {
         work.ops.pop_front();
         work.started = false;
         let held = core::mem::take(&mut work.held);
+        let was_held = client.seq.0 != 0;
         work.held_bytes = 0;
         let displaced = work.displaced.take();
         match (seq, token) {
@@ -134,10 +135,11 @@ impl<T> Endpoint<T> {
             (Some(seq), token) => {
                 match token {
                     Some(token) => self.done.push((token, Completion::Connected(Ok(seq)))),
-                    // Nobody waits for it any more: it is given back.
+                    // Nobody waits for it any more: it is given back, unless an older connection goes on by it.
+                    None if was_held => {}
                     None => work.ops.push_front(Op::Disconnect { token: None }),
                 }
-                if !client.is_held() {
+                if !was_held {
                     self.held += 1;
                 }
                 client.seq = seq;
@@ -146,10 +148,11 @@ impl<T> Endpoint<T> {
                 }
             }
         }
+        // What comes next may be that the client is given up, and then nothing is delivered to it.
+        self.advance(now, address);
         for message in held {
             self.on_message(now, message);
         }
-        self.advance(now, address);
     }
 
     pub(super) fn on_released(&mut self, now: MonoTime, address: &Address) {

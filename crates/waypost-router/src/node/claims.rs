@@ -359,10 +359,15 @@ impl Router {
         for address in addresses {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
-            if self.queues.audits_later.len() < LATER_MAX {
-                self.queues.audits_later.push_back((now, key, address.clone()));
-            }
+            self.audit_later(now, key, address.clone());
             self.settle(now, &address);
+        }
+    }
+
+    /// Has the store asked later whether it names this server for a client that nobody is connected by.
+    pub(super) fn audit_later(&mut self, now: MonoTime, key: OwnerKey, address: Address) {
+        if self.queues.audits_later.len() < LATER_MAX {
+            self.queues.audits_later.push_back((now, key, address));
         }
     }
 
@@ -409,7 +414,8 @@ impl Router {
             waiting.releases = waiting.releases.saturating_sub(1);
             self.settle(now, &address);
             if let Some(Route::At { owner, seq: older }) = self.routes.get(&address)
-                && (*owner, *older < seq) == (key, true)
+                && *owner == key
+                && (1..seq.0).contains(&older.0)
             {
                 // What has been given back was a claim that nobody uses, and it stood on an older one that is in use.
                 let older = *older;
@@ -554,7 +560,7 @@ impl Router {
             .routes
             .iter()
             .filter_map(|(address, route)| match route {
-                Route::At { owner, seq } if self.entry(*owner).attached.is_some() => {
+                Route::At { owner, seq } if seq.0 != 0 && self.entry(*owner).attached.is_some() => {
                     Some((*owner, address.clone(), *seq))
                 }
                 _ => None,

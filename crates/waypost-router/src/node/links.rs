@@ -268,12 +268,17 @@ impl Router {
         }
     }
 
+    /// Whether a location was found down a moment ago and is not dialled before a pause is over.
+    pub(super) fn is_down(&self, now: MonoTime, location: &Location) -> bool {
+        !self.places.contains_key(location) && self.down.get(location).is_some_and(|down| down.until > now)
+    }
+
     /// The link to a location, dialled now if there is none. `None` when it was found down a moment ago.
     pub(super) fn link_to(&mut self, now: MonoTime, location: &Location) -> Option<LinkId> {
         if let Some(link) = self.places.get(location) {
             return Some(*link);
         }
-        if self.down.get(location).is_some_and(|down| down.until > now) {
+        if self.is_down(now, location) {
             return None;
         }
         let link = self.new_link_id();
@@ -350,8 +355,11 @@ impl Router {
                 );
             }
             (Frame::Barrier { token, owner }, LinkKind::Node, _) => self.on_barrier(id, token, owner),
-            (Frame::Displaced(displaced), LinkKind::Node, _) => self.on_displaced(id, displaced),
-            (Frame::Attach { identity, resume }, LinkKind::Peer, None) => {
+            (Frame::Displaced(displaced), LinkKind::Node, _) => self.on_displaced(now, id, displaced),
+            (Frame::Attach { identity, resume }, LinkKind::Peer, owner) => {
+                if let Some(owner) = owner {
+                    self.let_go(id, owner);
+                }
                 self.on_attach(now, id, identity, resume)
             }
             (Frame::Ping { token }, LinkKind::Peer, _) => self.on_ping(now, id, token),
@@ -459,6 +467,16 @@ impl Router {
             if let Some(link) = self.links.get_mut(&id) {
                 link.former = link.owner.take();
             }
+        }
+    }
+
+    /// The peer on this link begins anew, perhaps under another name. Its lease lapses by itself.
+    fn let_go(&mut self, id: LinkId, key: OwnerKey) {
+        let entry = self.entry_mut(key);
+        entry.attached = None;
+        entry.location = None;
+        if let Some(link) = self.links.get_mut(&id) {
+            link.former = link.owner.take();
         }
     }
 

@@ -99,7 +99,12 @@ impl Router {
         }
         match self.link_to(now, &location) {
             Some(link) => self.hand_over(now, link, Some(key), parcel),
-            None => self.fail(&parcel, Outcome::Unreachable),
+            None => {
+                // Found down a moment ago; its client may have gone to another server since, which the store knows.
+                self.forget_route(parcel.message.to(), key);
+                parcel.message.hops += 1;
+                self.resolve(now, parcel);
+            }
         }
     }
 
@@ -242,6 +247,16 @@ impl Router {
         Some((via, alias))
     }
 
+    /// The same for what has come from `link`: what another node sends is for a server attached here, or else two nodes
+    /// that each think it attached to the other would send it back and forth for ever.
+    fn towards_from(&mut self, link: LinkId, origin: OwnerKey) -> Option<(LinkId, u32)> {
+        let is_from_node = self.links.get(&link)?.kind == LinkKind::Node;
+        if is_from_node && self.entry(origin).attached.is_none() {
+            return None;
+        }
+        self.towards(origin)
+    }
+
     pub(super) fn on_outcomes(&mut self, _now: MonoTime, id: LinkId, mut outcomes: Outcomes) {
         let Some(origin) = self
             .links
@@ -250,7 +265,7 @@ impl Router {
         else {
             return;
         };
-        if let Some((link, alias)) = self.towards(origin) {
+        if let Some((link, alias)) = self.towards_from(id, origin) {
             outcomes.origin = alias;
             self.push(link, Frame::Outcomes(outcomes));
         }
@@ -260,7 +275,7 @@ impl Router {
         let Some(origin) = self.links.get(&id).and_then(|link| link.names.heard(origin)) else {
             return;
         };
-        if let Some((link, origin)) = self.towards(origin) {
+        if let Some((link, origin)) = self.towards_from(id, origin) {
             self.push(
                 link,
                 Frame::Reply {
@@ -302,6 +317,7 @@ impl Router {
         let parcel = Parcel::new(now, message, origin, &self.settings);
         match (self.entry(origin).attached.is_some(), owner) {
             (true, owner) => self.came_back(now, owner, parcel),
+            (false, _) if parcel.message.hops > HOPS_MAX => self.fail(&parcel, Outcome::Unreachable),
             (false, Some(owner)) => self.send_back(parcel, owner),
             (false, None) => {}
         }

@@ -22,7 +22,11 @@ use super::{LinkId, OwnerKey, Relay, RelayGoal, Router};
 
 #[derive(Debug)]
 pub(crate) enum Route {
-    At { owner: OwnerKey, seq: Seq },
+    /// `seq` is 0 for a server attached here of which only the store says so.
+    At {
+        owner: OwnerKey,
+        seq: Seq,
+    },
     Waiting(Box<Waiting>),
 }
 
@@ -144,6 +148,10 @@ impl Router {
             Some(Route::At { owner, .. }) => from.is_some_and(|from| from != *owner),
             _ => false,
         };
+        if moved_on && parcel.message.id == 0 {
+            // Later ones may have gone to the new server already, and nothing there would notice that this one is late.
+            return self.fail(&parcel, Outcome::Unreachable);
+        }
         if moved_on {
             return self.resolve(now, parcel);
         }
@@ -336,7 +344,8 @@ impl Router {
         };
         let key = self.intern(&session.owner);
         let entry = self.entry(key);
-        if entry.attached.is_none() && entry.location.is_none() {
+        let is_attached = entry.attached.is_some();
+        if !is_attached && entry.location.is_none() {
             // Newer than the view of the leases: look again when that has been read anew.
             if was_checked {
                 return self.nobody(now, address, Outcome::NotConnected);
@@ -347,6 +356,14 @@ impl Router {
             let round = self.refresh_peers();
             self.leases.unknown_owners.push_back((round, address.clone()));
             return;
+        }
+        let is_down = entry
+            .location
+            .clone()
+            .filter(|location| entry.attached.is_none() && *location != self.location)
+            .is_some_and(|location| self.is_down(now, &location));
+        if is_down {
+            return self.nobody(now, address, Outcome::Unreachable);
         }
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
             return;
@@ -360,7 +377,9 @@ impl Router {
             self.refresh_peers();
             return;
         }
-        waiting.learn(key, session.seq);
+        // A peer has told of all that it holds: of what the store alone says of it, the seq is not taken as known.
+        let seq = if is_attached { Seq(0) } else { session.seq };
+        waiting.learn(key, seq);
         self.settle(now, address);
     }
 

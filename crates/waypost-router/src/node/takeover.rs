@@ -160,7 +160,7 @@ impl Router {
     }
 
     /// Another node has claimed a client for one of its servers.
-    pub(super) fn on_displaced(&mut self, from: LinkId, displaced: Displaced) {
+    pub(super) fn on_displaced(&mut self, now: MonoTime, from: LinkId, displaced: Displaced) {
         let key = self.intern(&displaced.owner);
         let Some(peer) = self.entry(key).attached else {
             self.forget_route(displaced.address.as_str(), key);
@@ -180,6 +180,8 @@ impl Router {
         let goal = if at_loser {
             // What this node sends to the client from now on waits until the loser has dealt with what it has.
             self.unsettle(&address).0.clearing = true;
+            // A check of what is held may have put the session back meanwhile.
+            self.audit_later(now, key, address.clone());
             RelayGoal::AnswerAndClear { link, token, address }
         } else {
             RelayGoal::Answer { link, token }
