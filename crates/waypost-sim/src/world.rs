@@ -174,6 +174,9 @@ impl World {
     }
 
     /// Starts a process that is not running. A server still has to register.
+    ///
+    /// # Panics
+    /// When it runs.
     pub fn start(&mut self, id: ProcessId) {
         assert!(!self.is_up(id), "{id:?} runs already");
         let ahead = self
@@ -225,6 +228,7 @@ impl World {
     pub fn pause(&mut self, id: ProcessId) {
         self.note(id, format_args!("pauses"));
         self.processes[id.0].paused = true;
+        self.oracle.silent_links = true;
     }
 
     /// The process goes on with what came meanwhile.
@@ -249,6 +253,7 @@ impl World {
     pub fn cut(&mut self, a: ProcessId, b: ProcessId) {
         self.note(a, format_args!("is cut off from {}", b.0));
         self.net.cut.insert(pair(a, b));
+        self.oracle.silent_links = true;
     }
 
     /// Ends a [`cut`](Self::cut).
@@ -286,6 +291,7 @@ impl World {
     pub fn set_stuck(&mut self, id: ProcessId, stuck: bool) {
         if stuck {
             self.net.stuck.insert(id);
+            self.oracle.silent_links = true;
         } else {
             self.net.stuck.remove(&id);
             for other in 0..self.processes.len() {
@@ -388,6 +394,9 @@ impl World {
 
     /// Sends a message with this many bytes more than its ticket; `acked`: `None` for best effort, `Some(true)` for a
     /// request.
+    ///
+    /// # Panics
+    /// When one of the addresses is none.
     pub fn submit(
         &mut self,
         id: ProcessId,
@@ -468,6 +477,9 @@ impl World {
     }
 
     /// Lets the next thing happen; false when nothing is to come.
+    ///
+    /// # Panics
+    /// When things happen for ever at one point in time, or a promise is broken.
     pub fn step(&mut self) -> bool {
         let Some(((at, _), (id, happening))) = self.agenda.pop_first() else {
             return false;

@@ -10,7 +10,7 @@ use waypost_sim::{ProcessId, Rng, StoreMode, World};
 use waypost_types::Outcome;
 
 const ADDRESSES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
-const DEFAULT_SEEDS: u64 = 300;
+const DEFAULT_SEEDS: u64 = 200;
 
 struct Story {
     world: World,

@@ -16,7 +16,7 @@ impl<T> Endpoint<T> {
     pub fn connect(&mut self, now: MonoTime, address: &Address, deadline: MonoTime, token: T) {
         let refusal = self
             .refusal()
-            .or(self.draining.is_some().then_some(Refusal::Draining));
+            .or_else(|| self.draining.is_some().then_some(Refusal::Draining));
         if let Some(refusal) = refusal {
             return self.done.push((token, Completion::Connected(Err(refusal))));
         }

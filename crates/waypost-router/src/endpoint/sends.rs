@@ -23,7 +23,9 @@ pub(crate) struct Pending<T> {
     due: MonoTime,
     /// A request whose message has been delivered and which waits for its reply.
     pub(crate) delivered: bool,
+    /// The messages to the same client before and after this one; 0: none.
     previous: u64,
+    next: u64,
 }
 
 /// The messages in flight, by id. Ids are dense, so the table is a ring whose first entry is the floor.
@@ -92,7 +94,11 @@ impl<T> Sends<T> {
             due: deadline.min(now + self.retransmit_after),
             delivered: false,
             previous,
+            next: 0,
         }));
+        if let Some(before) = self.get_mut(previous) {
+            before.next = id;
+        }
         self.in_flight += 1;
         let due = now + self.retransmit_after;
         if deadline < due || self.first.back().is_some_and(|(last, _)| *last > due) {
@@ -112,11 +118,7 @@ impl<T> Sends<T> {
     pub(crate) fn copy(&mut self, now: MonoTime, id: u64) -> Option<Message> {
         let floor = self.floor;
         let previous = self.get_mut(id)?.previous;
-        let after = if previous != 0 && self.undelivered(previous) {
-            previous
-        } else {
-            0
-        };
+        let after = self.undelivered(previous);
         let pending = self.get_mut(id)?;
         if pending.delivered {
             return None;
@@ -136,15 +138,19 @@ impl<T> Sends<T> {
     /// comes after it.
     pub(crate) fn newest_to(&mut self, to: &str) -> u64 {
         let newest = self.newest_to.get(to).copied().unwrap_or(0);
-        if newest != 0 && self.undelivered(newest) {
-            newest
-        } else {
-            0
-        }
+        self.undelivered(newest)
     }
 
-    fn undelivered(&mut self, id: u64) -> bool {
-        self.get_mut(id).is_some_and(|pending| !pending.delivered)
+    /// This message if it is not known to be delivered, or else the newest one to the same client before it that is not;
+    /// 0: none.
+    fn undelivered(&mut self, mut id: u64) -> u64 {
+        while let Some(pending) = self.get_mut(id) {
+            if !pending.delivered {
+                return id;
+            }
+            id = pending.previous;
+        }
+        0
     }
 
     /// Ends one: it has its outcome.
@@ -152,8 +158,23 @@ impl<T> Sends<T> {
         let at = usize::try_from(id.checked_sub(self.floor)?).ok()?;
         let pending = self.ring.get_mut(at)?.take()?;
         self.in_flight -= 1;
+        if let Some(next) = self.get_mut(pending.next) {
+            next.previous = pending.previous;
+        }
+        if let Some(previous) = self.get_mut(pending.previous) {
+            previous.next = pending.next;
+        }
         if self.newest_to.get(pending.message.to()) == Some(&id) {
-            self.newest_to.remove(pending.message.to());
+            match pending.previous {
+                0 => {
+                    self.newest_to.remove(pending.message.to());
+                }
+                previous => {
+                    if let Some(newest) = self.newest_to.get_mut(pending.message.to()) {
+                        *newest = previous;
+                    }
+                }
+            }
         }
         while let Some(None) = self.ring.front() {
             self.ring.pop_front();
@@ -270,6 +291,20 @@ mod tests {
         assert_eq!(sends.newest_to("x"), 0);
         assert!(sends.is_empty());
         assert_eq!(sends.next_timeout(), None);
+    }
+
+    #[test]
+    fn one_that_fails_leaves_the_order_of_those_around_it() {
+        let mut sends = Sends::new(0, 10, Duration::from_millis(100));
+        let ids: Vec<u64> = (0..3)
+            .map(|_| sends.add(MS(0), (), message("x"), MS(1000)))
+            .collect();
+        sends.finish(ids[1]);
+        assert_eq!(sends.copy(MS(0), ids[2]).map(|m| m.after), Some(ids[0]));
+        sends.finish(ids[2]);
+        assert_eq!(sends.newest_to("x"), ids[0]);
+        sends.finish(ids[0]);
+        assert_eq!(sends.newest_to("x"), 0);
     }
 
     #[test]

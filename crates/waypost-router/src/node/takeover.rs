@@ -99,6 +99,15 @@ impl Router {
         let Some(link) = link else {
             return self.tell_later(now, untold);
         };
+        if self.entry(untold.loser).attached.is_some() {
+            let (address, seq) = (&untold.displaced.address, untold.displaced.seq);
+            if matches!(self.routes.get(address), Some(Route::At { owner, seq: at }) if *owner == untold.loser && *at < seq)
+            {
+                self.forget_route(address.as_str(), untold.loser);
+            }
+            // A check of what is held may have put the session back meanwhile.
+            self.audit_later(now, untold.loser, untold.displaced.address.clone());
+        }
         let token = self.token();
         let displaced = Displaced {
             token,
