@@ -3,10 +3,11 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use waypost_router::Counters;
 use waypost_session::SessionStore;
 
 use crate::node::{Node, NodeConfig, Topology};
-use crate::{Settings, StartError};
+use crate::{Settings, StartError, TlsFiles};
 
 /// A running broker.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl Broker {
             advertise: None,
             settings: Settings::default(),
             cluster_key: Vec::new(),
+            tls: None,
         }
     }
 
@@ -31,6 +33,12 @@ impl Broker {
     #[must_use]
     pub fn listen_urls(&self) -> Vec<String> {
         self.node.listen_urls().to_vec()
+    }
+
+    /// What it has counted since its start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.node.counters().unwrap_or_default()
     }
 
     /// Moves out: takes no new peers, tells those it has to go elsewhere, and returns when they have gone or `deadline`
@@ -53,6 +61,7 @@ pub struct BrokerBuilder {
     advertise: Option<String>,
     settings: Settings,
     cluster_key: Vec<u8>,
+    tls: Option<TlsFiles>,
 }
 
 impl BrokerBuilder {
@@ -84,6 +93,13 @@ impl BrokerBuilder {
         self
     }
 
+    /// Secures `tls://` links by these files; needs the feature `tls`.
+    #[must_use]
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
+    }
+
     /// Starts it: it listens when this returns.
     ///
     /// # Errors
@@ -95,6 +111,7 @@ impl BrokerBuilder {
             advertise,
             settings,
             cluster_key,
+            tls,
         } = self;
         let topology = Topology::Broker(store);
         let node = Node::start(NodeConfig {
@@ -103,6 +120,7 @@ impl BrokerBuilder {
             advertise,
             settings,
             cluster_key,
+            tls,
         })
         .await?;
         Ok(Broker { node })

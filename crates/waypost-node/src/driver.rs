@@ -217,6 +217,11 @@ impl Driver {
         self.lock().links.insert(id, handle);
     }
 
+    pub(crate) fn counters(&self) -> Option<waypost_router::Counters> {
+        let state = self.lock();
+        Some(state.core.router.as_ref()?.counters())
+    }
+
     pub(crate) fn links_len(&self) -> usize {
         self.lock().links.len()
     }

@@ -31,6 +31,10 @@ pub enum StartError {
         #[source]
         source: ListenError,
     },
+    /// The files that secure links cannot be used.
+    #[cfg(feature = "tls")]
+    #[error("links cannot be secured")]
+    Tls(#[source] crate::transport::TlsError),
     /// The session store does not answer.
     #[error("the session store does not answer")]
     Store(#[source] StoreError),

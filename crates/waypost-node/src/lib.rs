@@ -1,10 +1,11 @@
-//! The tokio runtime of a router: listeners, dialling, TLS, store executor, drain.
+#![doc = include_str!("../README.md")]
 
 mod broker;
 mod driver;
 mod error;
 mod link;
 mod node;
+mod secure;
 mod settings;
 mod store;
 pub mod transport;
@@ -15,4 +16,6 @@ pub use broker::{Broker, BrokerBuilder};
 pub use driver::Waiter;
 pub use error::StartError;
 pub use node::{Node, NodeConfig, Topology};
+pub use secure::TlsFiles;
 pub use settings::{DEFAULT_ANNOUNCE_PER_SECOND, Settings, WhenStoreIsLost};
+pub use waypost_router::Counters;

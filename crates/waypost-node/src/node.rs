@@ -17,7 +17,7 @@ use crate::transport::{
     Accepted, Acceptor, Admission, ClusterKey, DEFAULT_HALF_OPEN_MAX, DEFAULT_LINKS_MAX, DEFAULT_WRITE_STALL,
     DialSettings, EndpointUrl, ListenSettings, Listener,
 };
-use crate::{Settings, StartError, uplink};
+use crate::{Settings, StartError, TlsFiles, secure, uplink};
 
 /// How long one attempt to reach another node may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(2);
@@ -46,6 +46,8 @@ pub struct NodeConfig {
     pub settings: Settings,
     /// The key that all nodes of the cluster know; empty: none.
     pub cluster_key: Vec<u8>,
+    /// What secures `tls://` links; needs the feature `tls`.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A running node. A clone is another handle on it; it runs until [`end`](Self::end) is called or the runtime stops.
@@ -68,6 +70,7 @@ impl Node {
             advertise,
             settings,
             cluster_key,
+            tls,
         } = config;
         settings.check()?;
         let cluster_key = match cluster_key.as_slice() {
@@ -81,9 +84,14 @@ impl Node {
         if listen.is_empty() && !attached {
             listen.push("tcp://127.0.0.1:0".to_owned());
         }
+        let (listen_settings, dial) = secure::apply(
+            tls.as_ref(),
+            ListenSettings::default(),
+            DialSettings::default().deadline(DIAL_DEADLINE),
+        )?;
         let mut listeners = Vec::new();
         for url in &listen {
-            listeners.push(bind(url).await?);
+            listeners.push(bind(url, &listen_settings).await?);
         }
         let location = if attached {
             None
@@ -96,7 +104,7 @@ impl Node {
             frame_bytes_max: settings.frame_bytes_max,
             write_stall: DEFAULT_WRITE_STALL,
             stall: settings.stall,
-            dial: DialSettings::default().deadline(DIAL_DEADLINE),
+            dial,
         };
         let machine = settings.for_machines(rand::random());
         let (core, store, brokers): (Box<dyn FnOnce(MonoTime) -> Core<Waiter> + Send>, _, _) =
@@ -180,6 +188,12 @@ impl Node {
     #[must_use]
     pub fn listen_urls(&self) -> &[String] {
         &self.listen_urls
+    }
+
+    /// What its router has counted; `None` for an attached server, which has none.
+    #[must_use]
+    pub fn counters(&self) -> Option<waypost_router::Counters> {
+        self.driver.counters()
     }
 
     /// Its settings.
@@ -405,11 +419,11 @@ impl Node {
     }
 }
 
-async fn bind(url: &str) -> Result<Listener, StartError> {
+async fn bind(url: &str, settings: &ListenSettings) -> Result<Listener, StartError> {
     let endpoint: EndpointUrl = url
         .parse()
         .map_err(|_| StartError::Endpoint { url: url.to_owned() })?;
-    Listener::bind(&endpoint, &ListenSettings::default())
+    Listener::bind(&endpoint, settings)
         .await
         .map_err(|source| StartError::Listen {
             url: url.to_owned(),

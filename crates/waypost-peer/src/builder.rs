@@ -1,6 +1,6 @@
 //! How a peer starts.
 
-use waypost_node::{Node, NodeConfig, Settings, StartError, Topology};
+use waypost_node::{Node, NodeConfig, Settings, StartError, TlsFiles, Topology};
 
 use crate::{Events, Peer};
 
@@ -12,6 +12,7 @@ pub struct PeerBuilder {
     pub(crate) advertise: Option<String>,
     pub(crate) settings: Settings,
     pub(crate) cluster_key: Vec<u8>,
+    pub(crate) tls: Option<TlsFiles>,
 }
 
 impl PeerBuilder {
@@ -22,6 +23,7 @@ impl PeerBuilder {
             advertise: None,
             settings: Settings::default(),
             cluster_key: Vec::new(),
+            tls: None,
         }
     }
 
@@ -53,6 +55,13 @@ impl PeerBuilder {
         self
     }
 
+    /// Secures `tls://` links by these files; needs the feature `tls`.
+    #[must_use]
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
+    }
+
     /// Starts it: it listens, or looks for its broker, when this returns.
     ///
     /// # Errors
@@ -64,6 +73,7 @@ impl PeerBuilder {
             advertise,
             settings,
             cluster_key,
+            tls,
         } = self;
         let node = Node::start(NodeConfig {
             topology,
@@ -71,6 +81,7 @@ impl PeerBuilder {
             advertise,
             settings,
             cluster_key,
+            tls,
         })
         .await?;
         Ok((Peer::new(node.clone()), Events::new(node)))

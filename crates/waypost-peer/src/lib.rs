@@ -1,4 +1,4 @@
-//! Peer: the handle by which a server joins a Waypost cluster, through a broker or as a node of the mesh.
+#![doc = include_str!("../README.md")]
 
 mod builder;
 mod error;
@@ -9,4 +9,4 @@ pub use builder::PeerBuilder;
 pub use error::{PeerError, RequestError};
 pub use event::{Event, Events, Message, RequestToken};
 pub use peer::{BroadcastOutcome, Peer};
-pub use waypost_node::{Settings, StartError, WhenStoreIsLost};
+pub use waypost_node::{Counters, Settings, StartError, TlsFiles, WhenStoreIsLost};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use waypost_node::{Node, Topology};
+use waypost_node::{Counters, Node, Topology};
 pub use waypost_router::BroadcastOutcome;
 use waypost_router::{Completion, Refusal};
 use waypost_session::SessionStore;
@@ -292,6 +292,12 @@ impl Peer {
         } else {
             refusal.into()
         }
+    }
+
+    /// What this node's router has counted since its start; `None` when attached to a broker, whose router works for it.
+    #[must_use]
+    pub fn counters(&self) -> Option<Counters> {
+        self.node.counters()
     }
 
     /// Where this node is reached, with the ports that it really got; empty when attached to a broker.

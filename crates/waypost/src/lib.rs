@@ -9,8 +9,8 @@ pub use bytes::Bytes;
 pub use stores::{DATASTORE_FEATURES, store_registry};
 pub use waypost_node::{Broker, BrokerBuilder};
 pub use waypost_peer::{
-    BroadcastOutcome, Event, Events, Message, Peer, PeerBuilder, PeerError, RequestError, RequestToken,
-    Settings, StartError, WhenStoreIsLost,
+    BroadcastOutcome, Counters, Event, Events, Message, Peer, PeerBuilder, PeerError, RequestError,
+    RequestToken, Settings, StartError, WhenStoreIsLost,
 };
 pub use waypost_session::{MemoryStore, Registry, SessionStore, StoreError, StoreUrl};
 pub use waypost_types::{
@@ -22,3 +22,8 @@ pub use waypost_types::{
 pub const fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
+
+/// The Rust code of the repository's README, so that it is compiled and run as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod repository_readme {}

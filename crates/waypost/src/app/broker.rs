@@ -25,6 +25,12 @@ pub(crate) async fn run(config: Config, signals: Signals) -> Result<(), Failure>
         if let Some(key) = &config.cluster_key {
             builder = builder.cluster_key(key.0.clone());
         }
+        if let Some(url) = &config.advertise {
+            builder = builder.advertise(url);
+        }
+        if let Some(files) = &config.tls {
+            builder = builder.tls(files.clone());
+        }
         let broker = builder.start().await.map_err(Failure::start)?;
         Ok::<_, Failure>((opened, broker))
     };

@@ -94,6 +94,9 @@ async fn start(program: Program, config: &Config) -> Result<(Registered, Option<
     if let Some(key) = &config.cluster_key {
         builder = builder.cluster_key(key.0.clone());
     }
+    if let Some(files) = &config.tls {
+        builder = builder.tls(files.clone());
+    }
     let (peer, events) = builder
         .settings(config.settings.clone())
         .start()

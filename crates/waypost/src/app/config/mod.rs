@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use waypost_peer::{Settings, WhenStoreIsLost};
+use waypost_peer::{Settings, TlsFiles, WhenStoreIsLost};
 use waypost_types::Identity;
 
 use super::Program;
@@ -75,6 +75,8 @@ pub struct Config {
     pub settings: Settings,
     /// The cluster's key.
     pub cluster_key: Option<Hidden<Vec<u8>>>,
+    /// What secures `tls://` links.
+    pub tls: Option<TlsFiles>,
     /// How long moving out may take.
     pub drain_deadline: Duration,
     /// What is logged.
@@ -129,6 +131,7 @@ impl Config {
             brokers: values.many("broker", DEFAULT_BROKER),
             settings: node_settings(&values)?,
             cluster_key: cluster_key(&values)?.map(Hidden),
+            tls: tls_files(&values)?,
             drain_deadline: values
                 .one("drain-deadline", text::duration)?
                 .unwrap_or(DEFAULT_DRAIN_DEADLINE),
@@ -248,6 +251,15 @@ fn cluster_key(values: &Values<'_>) -> Result<Option<Vec<u8>>> {
         bail!("cluster-key-file: {path} is empty");
     }
     Ok(Some(key))
+}
+
+fn tls_files(values: &Values<'_>) -> Result<Option<TlsFiles>> {
+    let file = |key| Ok::<_, anyhow::Error>(values.one(key, string)?.map(PathBuf::from));
+    match (file("tls-cert")?, file("tls-key")?, file("tls-ca")?) {
+        (None, None, None) => Ok(None),
+        (Some(cert), Some(key), Some(ca)) => Ok(Some(TlsFiles { cert, key, ca })),
+        _ => bail!("tls-cert, tls-key and tls-ca go together: give all three or none"),
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

@@ -78,7 +78,7 @@ pub const SETTINGS: &[Setting] = &[
         "advertise",
         "URL",
         Arity::One,
-        &[Program::Brokerless],
+        NODES,
         "Where the others reach this node, if not at its first --listen",
     ),
     setting(
@@ -172,6 +172,27 @@ pub const SETTINGS: &[Setting] = &[
         Arity::One,
         ALL,
         "Reads the cluster key from a file, without its last newline",
+    ),
+    setting(
+        "tls-cert",
+        "FILE",
+        Arity::One,
+        ALL,
+        "This node's certificate chain, PEM, for tls:// links; needs tls-key, tls-ca and a build with the feature tls",
+    ),
+    setting(
+        "tls-key",
+        "FILE",
+        Arity::One,
+        ALL,
+        "The private key of tls-cert, PEM",
+    ),
+    setting(
+        "tls-ca",
+        "FILE",
+        Arity::One,
+        ALL,
+        "The authority of all nodes' certificates, PEM: both sides of a link check the other",
     ),
     setting(
         "drain-deadline",
