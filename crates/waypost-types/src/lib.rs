@@ -1,7 +1,4 @@
-//! The values that every Waypost crate shares.
-//!
-//! Pure: no runtime, no clock, no randomness, no environment. Text that came from outside is checked once, when one of
-//! these types is made from it; after that its bounds hold everywhere.
+#![doc = include_str!("../README.md")]
 
 mod lease;
 mod limits;
