@@ -77,7 +77,7 @@ impl<T> Core<T> {
             .as_mut()
             .map_or(Room::Yes, |router| router.room(now, to));
         match &mut self.endpoint {
-            Some(endpoint) if router == Room::Yes && endpoint.holds(to).is_some() => endpoint.inbox_room(now),
+            Some(endpoint) if router == Room::Yes => endpoint.inbox_room(now, to),
             _ => router,
         }
     }

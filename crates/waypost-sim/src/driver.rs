@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use waypost_router::{Command, Completion, Event, LinkId, Refusal, Room};
+use waypost_router::{Command, Completion, Event, LinkId, Refusal, RequestToken, Room};
 use waypost_types::{Location, MonoTime, Outcome};
 use waypost_wire::{Frame, Hello, Role};
 
@@ -287,19 +287,25 @@ impl World {
                 self.processes[id.0].held.insert(address);
             }
         }
-        self.take_events(id, events);
+        let replies = self.take_events(id, events);
         for (ticket, completion) in done {
             self.finished(id, ticket, completion);
         }
+        for token in replies {
+            self.call(id, |endpoint, _| {
+                endpoint.reply(&token, Bytes::from_static(b"reply"))
+            });
+        }
     }
 
-    fn take_events(&mut self, id: ProcessId, events: VecDeque<Event>) {
-        let mut owner = None;
+    /// Looks at what has come, and says which requests the program answers at once.
+    fn take_events(&mut self, id: ProcessId, events: VecDeque<Event>) -> Vec<RequestToken> {
+        let (mut owner, mut replies) = (None, Vec::new());
         for event in events {
             self.note(id, format_args!("event {event:?}"));
             let process = &mut self.processes[id.0];
             let Some(endpoint) = process.core.as_mut().and_then(|core| core.endpoint.as_mut()) else {
-                return;
+                return replies;
             };
             match &event {
                 Event::Registered {
@@ -327,17 +333,14 @@ impl World {
             }
             if let Event::Request { token, .. } = &event {
                 if process.replies {
-                    let token = token.clone();
-                    process.events.push(event);
-                    self.call(id, |endpoint, _| {
-                        endpoint.reply(&token, Bytes::from_static(b"reply"))
-                    });
-                    continue;
+                    replies.push(token.clone());
+                } else {
+                    process.requests.push(token.clone());
                 }
-                process.requests.push(token.clone());
             }
             self.processes[id.0].events.push(event);
         }
+        replies
     }
 
     fn finished(&mut self, id: ProcessId, ticket: crate::Ticket, completion: Completion) {

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use waypost_types::{Address, MonoTime, Seq};
 use waypost_wire::Message;
 
-use super::inbox::Inbox;
 
 /// One operation on a client. Those on one client take effect in the order in which they were asked for.
 #[derive(Debug)]
@@ -21,8 +20,8 @@ pub(crate) struct Client<T> {
     pub(crate) seq: Seq,
     /// What is under way, if anything.
     pub(crate) work: Option<Box<Work<T>>>,
-    /// An inbox of its own, if it has one.
-    pub(crate) inbox: Option<Box<Inbox>>,
+    /// It has an inbox of its own.
+    pub(crate) has_inbox: bool,
 }
 
 /// Operations under way on one client.
@@ -58,7 +57,7 @@ impl<T> Client<T> {
         Self {
             seq: Seq(0),
             work: None,
-            inbox: None,
+            has_inbox: false,
         }
     }
 

@@ -41,13 +41,14 @@ impl<T> Endpoint<T> {
                 if !in_order {
                     return self.refuse_out_of_order(origin, &message);
                 }
-                let (id, event) = (message.id, self.event(origin, message.clone()));
-                let client_inbox = self
-                    .clients
-                    .get_mut(message.to())
-                    .and_then(|client| client.inbox.as_mut());
-                let inbox = client_inbox.map_or(&mut self.inbox, |inbox| &mut **inbox);
-                if !inbox.offer(event) {
+                let (id, has_inbox) = (message.id, client.has_inbox);
+                let event = self.event(origin, message.clone());
+                let is_in = if has_inbox {
+                    self.client_inboxes.offer(message.to(), event)
+                } else {
+                    self.inbox.offer(event)
+                };
+                if !is_in {
                     self.refuse(&message, Outcome::Overloaded);
                 } else if id != 0 {
                     self.note(origin, id, Seen::Delivered);
@@ -151,18 +152,24 @@ impl<T> Endpoint<T> {
         let Broadcast {
             token, from, body, ..
         } = broadcast;
-        let to: Vec<Address> = self
-            .clients
-            .iter()
-            .filter(|(address, client)| client.is_held() && **address != from)
-            .map(|(address, _)| address.clone())
-            .collect();
-        let clients = to.len() as u64;
         let is_valid = self.lease.is_valid(now);
         if !is_valid {
             self.ask_for_lease(now);
         }
-        let is_reached = is_valid && (to.is_empty() || self.inbox.offer(Event::Broadcast { from, to, body }));
+        let others = self.clients.iter().filter(|(address, client)| client.is_held() && **address != from);
+        let (own, to): (Vec<_>, Vec<_>) = others.partition(|(_, client)| client.has_inbox);
+        let names = |clients: Vec<(&Address, _)>| clients.into_iter().map(|(address, _)| address.clone()).collect();
+        let (own, to): (Vec<Address>, Vec<Address>) = (names(own), names(to));
+        let mut clients = to.len() as u64;
+        let mut is_reached = is_valid;
+        if is_valid {
+            for address in own {
+                let event =
+                    Event::Broadcast { from: from.clone(), to: vec![address.clone()], body: body.clone() };
+                clients += u64::from(self.client_inboxes.offer(address.as_str(), event));
+            }
+            is_reached = to.is_empty() || self.inbox.offer(Event::Broadcast { from, to, body });
+        }
         if let Some(identity) = self.identity.clone() {
             let (reached, unreached) = if is_reached {
                 (vec![(identity, clients)], Vec::new())

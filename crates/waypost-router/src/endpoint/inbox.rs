@@ -95,6 +95,7 @@ pub(crate) struct Inbox {
     stall: Duration,
     full_since: Option<MonoTime>,
     stalled: bool,
+    closed: bool,
 }
 
 impl Inbox {
@@ -107,7 +108,17 @@ impl Inbox {
             stall,
             full_since: None,
             stalled: false,
+            closed: false,
         }
+    }
+
+    /// Nothing more will be put in.
+    pub(crate) const fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(crate) const fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Whether a message may be put in now. A full inbox is worth waiting for only while the program reads: one that has

@@ -2,6 +2,7 @@
 //!
 //! The router is in the same process (mesh) or across a link (broker); the frames are the same.
 
+mod client_inbox;
 mod clients;
 mod dedupe;
 mod deliver;
@@ -21,6 +22,7 @@ use crate::names::Names;
 use crate::outbox::{Outbox, Room};
 use crate::settings::Settings;
 
+use client_inbox::ClientInboxes;
 use clients::{Batches, Client};
 use dedupe::Dedupe;
 use inbox::Inbox;
@@ -119,6 +121,7 @@ pub struct Endpoint<T> {
     sends: Sends<T>,
     dedupe: Dedupe,
     inbox: Inbox,
+    client_inboxes: ClientInboxes,
     lease: LeaseView,
     questions: Map<u64, (T, MonoTime, Question)>,
     connecting: std::collections::BTreeSet<(MonoTime, Address)>,
@@ -159,6 +162,7 @@ impl<T> Endpoint<T> {
             sends: Sends::new(seed, settings.in_flight_max, settings.retransmit_after),
             dedupe: Dedupe::new(seed, settings.in_flight_max),
             inbox: Inbox::new(settings.inbox_bytes_max, settings.stall),
+            client_inboxes: ClientInboxes::new(seed),
             lease: LeaseView::new(settings.queue_bytes_max),
             questions: map(seed),
             connecting: std::collections::BTreeSet::new(),
@@ -207,10 +211,13 @@ impl<T> Endpoint<T> {
         self.sends.len()
     }
 
-    /// Whether a message from the router can be taken in now, as far as the shared inbox is concerned. `Wait`: the link
-    /// should not be read for a moment.
-    pub fn inbox_room(&mut self, now: MonoTime) -> Room {
-        self.inbox.room(now)
+    /// Whether a message from the router can be taken in now. `Wait`: the shared inbox is full, and the link should not be
+    /// read for a moment. A full inbox of a client's own refuses at once, so that it holds nobody else up.
+    pub fn inbox_room(&mut self, now: MonoTime, to: &str) -> Room {
+        match self.clients.get(to) {
+            Some(client) if client.is_held() && !client.has_inbox => self.inbox.room(now),
+            _ => Room::Yes,
+        }
     }
 
     /// Whether the endpoint wants its link closed, because the other side is silent or broke the contract.
@@ -289,17 +296,6 @@ impl<T> Endpoint<T> {
     /// Moves up to `max` events for the program out. Returns true when room came free in the inbox.
     pub fn take_events(&mut self, into: &mut VecDeque<Event>, max: usize) -> bool {
         self.inbox.take(into, max)
-    }
-
-    /// Moves up to `max` events out of a client's own inbox; `None` when it has none (any more).
-    pub fn take_client_events(
-        &mut self,
-        address: &str,
-        into: &mut VecDeque<Event>,
-        max: usize,
-    ) -> Option<()> {
-        self.clients.get_mut(address)?.inbox.as_mut()?.take(into, max);
-        Some(())
     }
 
     /// Whether a program that found the inbox empty has something to read now. True once for each time it went idle.

@@ -4,7 +4,6 @@ use waypost_types::{Address, MonoTime, Seq};
 use waypost_wire::{BATCH_ENTRIES_MAX, Displaced, Frame};
 
 use super::clients::{Client, Op, Work};
-use super::inbox::Inbox;
 use super::{Completion, Endpoint, Event, Refusal, Standing};
 
 /// How many clients are checked against the store at each heartbeat.
@@ -38,15 +37,6 @@ impl<T> Endpoint<T> {
         } else {
             self.done.push((token, Completion::Disconnected(false)));
         }
-    }
-
-    /// Gives a client that is held or being connected an inbox of its own, bounded in bytes by the settings.
-    pub fn open_client_inbox(&mut self, address: &str) -> bool {
-        let (bytes_max, stall) = (self.settings.client_inbox_bytes_max, self.settings.stall);
-        self.clients.get_mut(address).is_some_and(|client| {
-            client.inbox = Some(Box::new(Inbox::new(bytes_max, stall)));
-            true
-        })
     }
 
     pub(super) fn begin(&mut self, now: MonoTime, address: &Address, op: Op<T>) {
@@ -94,9 +84,12 @@ impl<T> Endpoint<T> {
                     }
                     work.started = true;
                     work.releasing = seq;
-                    client.inbox = None;
+                    let had_inbox = core::mem::take(&mut client.has_inbox);
                     self.held -= 1;
                     self.batches.releases.push_back((address.clone(), seq));
+                    if had_inbox {
+                        self.end_client_inbox(address);
+                    }
                     return;
                 }
             }
@@ -201,10 +194,13 @@ impl<T> Endpoint<T> {
             return;
         };
         client.seq = Seq(0);
-        client.inbox = None;
+        let had_inbox = core::mem::take(&mut client.has_inbox);
         self.held -= 1;
         if client.is_idle() {
             self.clients.remove(address);
+        }
+        if had_inbox {
+            self.end_client_inbox(address);
         }
         self.inbox.put(Event::Displaced {
             client: address.clone(),
@@ -267,6 +263,10 @@ impl<T> Endpoint<T> {
             }
         }
         self.held = 0;
+        for (address, inbox) in &mut self.client_inboxes.inboxes {
+            inbox.close();
+            self.client_inboxes.woken.push(address.clone());
+        }
         self.connecting.clear();
         self.batches = super::Batches::default();
     }

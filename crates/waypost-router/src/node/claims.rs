@@ -56,7 +56,7 @@ pub(super) enum Asked {
     Lookup(Vec<Address>),
     Locate(Vec<(LinkId, u64, Address)>),
     /// Claims that failed and may have been applied all the same.
-    Audit(Vec<(OwnerKey, Address)>),
+    Audit(Vec<Address>),
     Reclaim,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct StoreQueues {
     /// Releases and restores that failed, and claims that did: seen to once the datastore answers again.
     releases_later: VecDeque<(OwnerKey, Address, Seq)>,
     restores_later: VecDeque<(OwnerKey, Address, Seq)>,
-    audits_later: VecDeque<(MonoTime, OwnerKey, Address)>,
+    audits_later: VecDeque<(MonoTime, Address)>,
 }
 
 impl StoreQueues {
@@ -292,14 +292,12 @@ impl Router {
                 }
             }
             (Asked::Audit(questions), Ok(StoreReply::Found(found))) if found.len() == questions.len() => {
-                for ((owner, address), session) in questions.into_iter().zip(found) {
-                    self.audited(owner, address, session);
+                for (address, session) in questions.into_iter().zip(found) {
+                    self.audited(address, session);
                 }
             }
             (Asked::Audit(questions), _) => {
-                let later = questions
-                    .into_iter()
-                    .map(|(owner, address)| (now, owner, address));
+                let later = questions.into_iter().map(|address| (now, address));
                 self.queues.audits_later.extend(later);
             }
             (Asked::Deregister { link, token }, _) => self.push(link, Frame::Echo { token }),
@@ -359,23 +357,28 @@ impl Router {
         for address in addresses {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
-            self.audit_later(now, key, address.clone());
+            self.audit_later(now, address.clone());
             self.settle(now, &address);
         }
     }
 
     /// Has the store asked later whether it names this server for a client that nobody is connected by.
-    pub(super) fn audit_later(&mut self, now: MonoTime, key: OwnerKey, address: Address) {
+    pub(super) fn audit_later(&mut self, now: MonoTime, address: Address) {
         if self.queues.audits_later.len() < LATER_MAX {
-            self.queues.audits_later.push_back((now, key, address));
+            self.queues.audits_later.push_back((now, address));
         }
     }
 
     /// A claim that failed turns out to stand: nobody is connected by it, so it is given back.
-    fn audited(&mut self, key: OwnerKey, address: Address, session: Option<Session>) {
-        let Some(session) = session.filter(|session| session.owner == self.entry(key).owner) else {
+    fn audited(&mut self, address: Address, session: Option<Session>) {
+        let Some(session) = session else { return };
+        // Perhaps another life of the server than the one that was asked about, but one that is attached here.
+        let Some(key) = self.owner_index.get(&session.owner).copied() else {
             return;
         };
+        if self.entry(key).lease_until.is_none() {
+            return;
+        }
         let in_use = match self.routes.get(&address) {
             Some(Route::At { owner, seq }) => *owner == key && *seq >= session.seq,
             Some(Route::Waiting(waiting)) => waiting.claims > 0 || waiting.releases > 0,
@@ -587,18 +590,17 @@ impl Router {
             }
         }
         let mut audits = Vec::new();
-        while let Some((since, key, address)) = self.queues.audits_later.pop_front() {
+        while let Some((since, address)) = self.queues.audits_later.pop_front() {
             if now.since(since) < self.settings.heartbeat {
-                self.queues.audits_later.push_front((since, key, address));
+                self.queues.audits_later.push_front((since, address));
                 break;
             }
-            audits.push((key, address));
+            audits.push(address);
         }
-        audits.sort_by(|a, b| a.1.cmp(&b.1).then(a.0.cmp(&b.0)));
-        audits.dedup_by(|a, b| a.1 == b.1);
+        audits.sort();
+        audits.dedup();
         for batch in audits.chunks(BATCH_MAX) {
-            let addresses = batch.iter().map(|(_, address)| address.clone()).collect();
-            self.ask(StoreOp::Lookup(addresses), Asked::Audit(batch.to_vec()));
+            self.ask(StoreOp::Lookup(batch.to_vec()), Asked::Audit(batch.to_vec()));
         }
     }
 }

@@ -106,7 +106,7 @@ impl Router {
                 self.forget_route(address.as_str(), untold.loser);
             }
             // A check of what is held may have put the session back meanwhile.
-            self.audit_later(now, untold.loser, untold.displaced.address.clone());
+            self.audit_later(now, untold.displaced.address.clone());
         }
         let token = self.token();
         let displaced = Displaced {
@@ -190,7 +190,7 @@ impl Router {
             // What this node sends to the client from now on waits until the loser has dealt with what it has.
             self.unsettle(&address).0.clearing = true;
             // A check of what is held may have put the session back meanwhile.
-            self.audit_later(now, key, address.clone());
+            self.audit_later(now, address.clone());
             RelayGoal::AnswerAndClear { link, token, address }
         } else {
             RelayGoal::Answer { link, token }
