@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waypost_router::{Command, Completion, Core, Event, LinkId};
 use waypost_session::SessionStore;
-use waypost_types::{Location, MonoTime};
+use waypost_types::{Address, Location, MonoTime};
 use waypost_wire::Frame;
 
 use crate::link::{LinkHandle, Whose};
@@ -60,6 +60,9 @@ struct State {
     links: HashMap<LinkId, Arc<LinkHandle>>,
     /// The link of an attached peer to its broker.
     uplink: Option<Arc<LinkHandle>>,
+    /// The readers of clients' own inboxes.
+    client_readers: HashMap<Address, Arc<Notify>>,
+    woken_clients: Vec<Address>,
     woken: Vec<LinkId>,
     done: Vec<(Waiter, Completion)>,
 }
@@ -75,6 +78,8 @@ impl Driver {
                 core: core(MonoTime::ZERO),
                 links: HashMap::new(),
                 uplink: None,
+                client_readers: HashMap::new(),
+                woken_clients: Vec::new(),
                 woken: Vec::new(),
                 done: Vec::new(),
             }),
@@ -132,6 +137,8 @@ impl Driver {
             core,
             links,
             uplink,
+            client_readers,
+            woken_clients,
             woken,
             done,
         } = &mut *state;
@@ -151,6 +158,12 @@ impl Driver {
         if let Some(endpoint) = &mut core.endpoint {
             endpoint.take_done(done);
             readable = endpoint.wakes_program();
+            endpoint.take_woken_clients(woken_clients);
+            for client in woken_clients.drain(..) {
+                if let Some(reader) = client_readers.get(&client) {
+                    reader.notify_one();
+                }
+            }
             if let Some(uplink) = uplink {
                 if endpoint.has_frames() {
                     uplink.wake();
@@ -287,6 +300,63 @@ impl Driver {
         drop(state);
         if freed {
             self.room.notify_waiters();
+        }
+    }
+
+    /// Gives a client an inbox of its own; `None` when it is not connected here.
+    pub(crate) fn open_client_inbox(self: &Arc<Self>, client: &Address) -> Option<Arc<Notify>> {
+        let mut state = self.lock();
+        if !state.core.endpoint.as_mut()?.open_client_inbox(client) {
+            return None;
+        }
+        let reader = Arc::new(Notify::new());
+        if let Some(earlier) = state.client_readers.insert(client.clone(), Arc::clone(&reader)) {
+            earlier.notify_one();
+        }
+        Some(reader)
+    }
+
+    /// Moves events of a client's own inbox out; false when it has ended, or `reader` is not its reader any more.
+    pub(crate) fn take_client_events(
+        &self,
+        client: &Address,
+        reader: &Arc<Notify>,
+        into: &mut VecDeque<Event>,
+        max: usize,
+    ) -> bool {
+        let mut state = self.lock();
+        if !state
+            .client_readers
+            .get(client)
+            .is_some_and(|current| Arc::ptr_eq(current, reader))
+        {
+            return false;
+        }
+        let State {
+            core, client_readers, ..
+        } = &mut *state;
+        let goes_on = core
+            .endpoint
+            .as_mut()
+            .is_some_and(|e| e.take_client_events(client.as_str(), into, max));
+        if !goes_on {
+            client_readers.remove(client);
+        }
+        goes_on
+    }
+
+    /// The program reads a client's own inbox no longer.
+    pub(crate) fn close_client_inbox(&self, client: &Address, reader: &Arc<Notify>) {
+        let mut state = self.lock();
+        if state
+            .client_readers
+            .get(client)
+            .is_some_and(|current| Arc::ptr_eq(current, reader))
+        {
+            state.client_readers.remove(client);
+            if let Some(endpoint) = &mut state.core.endpoint {
+                endpoint.close_client_inbox(client.as_str());
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod broker;
+mod client_inbox;
 mod driver;
 mod error;
 mod link;
@@ -13,6 +14,7 @@ mod turns;
 mod uplink;
 
 pub use broker::{Broker, BrokerBuilder};
+pub use client_inbox::ClientInbox;
 pub use driver::Waiter;
 pub use error::StartError;
 pub use node::{Node, NodeConfig, Topology};

@@ -164,7 +164,7 @@ fn takes(now: waypost_types::MonoTime, core: &mut Core<Waiter>, whose: Whose, fr
         return true;
     };
     let room = |core: &mut Core<Waiter>| match (whose, &mut core.endpoint) {
-        (Whose::Endpoint, Some(endpoint)) => endpoint.inbox_room(now),
+        (Whose::Endpoint, Some(endpoint)) => endpoint.inbox_room(now, message.to()),
         _ => core.room_to_take(now, message.to()),
     };
     if room(core) != Room::Wait {

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use waypost_router::{Completion, Core, Event, Refusal, Room};
 use waypost_session::SessionStore;
-use waypost_types::{Location, MonoTime};
+use waypost_types::{Address, Location, MonoTime};
 use waypost_wire::{Message, Role};
 
 use crate::driver::{Driver, LinkSettings, Waiter};
@@ -17,7 +17,7 @@ use crate::transport::{
     Accepted, Acceptor, Admission, ClusterKey, DEFAULT_HALF_OPEN_MAX, DEFAULT_LINKS_MAX, DEFAULT_WRITE_STALL,
     DialSettings, EndpointUrl, ListenSettings, Listener,
 };
-use crate::{Settings, StartError, TlsFiles, secure, uplink};
+use crate::{ClientInbox, Settings, StartError, TlsFiles, secure, uplink};
 
 /// How long one attempt to reach another node may take.
 const DIAL_DEADLINE: Duration = Duration::from_secs(2);
@@ -387,6 +387,19 @@ impl Node {
     /// Moves up to `max` events out that are there already.
     pub fn try_read_events(&self, into: &mut VecDeque<Event>, max: usize) {
         self.driver.take_events(into, max);
+    }
+
+    /// Gives a connected client an inbox of its own; `None` when it is not connected here.
+    #[must_use]
+    pub fn open_client_inbox(&self, client: &Address) -> Option<ClientInbox> {
+        let reader = self.driver.open_client_inbox(client)?;
+        let (driver, client) = (Arc::clone(&self.driver), client.clone());
+        Some(ClientInbox {
+            driver,
+            client,
+            reader,
+            ahead: VecDeque::new(),
+        })
     }
 
     /// Whether the node has ended.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use waypost_node::Node;
+use waypost_node::{ClientInbox, Node};
 use waypost_types::{Address, Identity, Incarnation, Outcome};
 
 /// A message for one of this server's clients. A clone counts references and copies no body.
@@ -174,6 +174,35 @@ impl Events {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The events of one client alone: [`Event::Message`], [`Event::Request`] and [`Event::Broadcast`]. Its bound is its own:
+/// when it is full, messages for this client fail as overloaded at once, and nobody else is held up.
+///
+/// Dropping it sends what comes from then on to the stream of all clients.
+#[derive(Debug)]
+pub struct ClientEvents(pub(crate) ClientInbox);
+
+impl ClientEvents {
+    /// The next event; `None` when the client is not connected here any more and everything has been read.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            return Some(match self.0.recv().await? {
+                waypost_router::Event::Broadcast { from, body, .. } => Event::Broadcast {
+                    from,
+                    to: self.0.client().clone(),
+                    body,
+                },
+                event => match translate(event) {
+                    Some(event) => event,
+                    None => continue,
+                },
+            });
         }
     }
 }

@@ -7,6 +7,6 @@ mod peer;
 
 pub use builder::PeerBuilder;
 pub use error::{PeerError, RequestError};
-pub use event::{Event, Events, Message, RequestToken};
+pub use event::{ClientEvents, Event, Events, Message, RequestToken};
 pub use peer::{BroadcastOutcome, Peer};
 pub use waypost_node::{Counters, Settings, StartError, TlsFiles, WhenStoreIsLost};

@@ -12,7 +12,7 @@ use waypost_session::SessionStore;
 use waypost_types::{Address, Identity, Incarnation, Outcome, Seq};
 use waypost_wire::Message;
 
-use crate::{PeerBuilder, PeerError, RequestError, RequestToken};
+use crate::{ClientEvents, PeerBuilder, PeerError, RequestError, RequestToken};
 
 /// What a frame holds besides the body, at the most, in bytes.
 const FRAME_OVERHEAD: usize = 1024;
@@ -97,6 +97,16 @@ impl Peer {
                 _ => Err(PeerError::Closed),
             })
             .collect()
+    }
+
+    /// Gives a client that is connected here a stream of its own, instead of its part in the stream of all clients; an
+    /// earlier stream of the same client ends. `None` when it is not connected here.
+    ///
+    /// # Errors
+    /// [`PeerError`] for a bad address.
+    pub fn client_events(&self, address: &str) -> Result<Option<ClientEvents>, PeerError> {
+        let address = Address::new(address)?;
+        Ok(self.node.open_client_inbox(&address).map(ClientEvents))
     }
 
     /// Disconnects a client: nothing is delivered to it from now on. Does nothing to a newer session elsewhere, and nothing

@@ -94,6 +94,7 @@ both! {
     takeover_tells_the_loser_and_late_disconnect_changes_nothing,
     one_senders_messages_come_in_order,
     many_clients_connect_in_batches,
+    client_with_a_stream_of_its_own_holds_nobody_up,
     bad_input_is_refused_with_its_reason,
     drain_loses_no_acked_message,
     newer_process_of_the_same_identity_fences_the_older,
@@ -242,6 +243,40 @@ async fn many_clients_connect_in_batches(cluster: Cluster) {
         );
         assert!(matches!(next(&mut events).await, Event::Message(message) if message.to() == address));
     }
+}
+
+async fn client_with_a_stream_of_its_own_holds_nobody_up(cluster: Cluster) {
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    for client in ["slow", "other"] {
+        two.connect_client(client).await.unwrap();
+    }
+    let mut slow = two.client_events("slow").unwrap().expect("it is connected");
+    assert!(two.client_events("nobody").unwrap().is_none());
+    let body = Bytes::from(vec![7; 100_000]);
+    let mut delivered = 0;
+    while one.send_acked("x", "slow", body.clone()).await == Ok(Outcome::Delivered) {
+        delivered += 1;
+        assert!(delivered < 1_000, "its inbox is bounded");
+    }
+    assert_eq!(
+        one.send_acked("x", "slow", body.clone()).await,
+        Ok(Outcome::Overloaded)
+    );
+    assert_eq!(
+        one.send_acked("x", "other", "hello".into()).await,
+        Ok(Outcome::Delivered)
+    );
+    assert_eq!(next_body(&mut events).await, "hello");
+    two.disconnect_client("slow").await.unwrap();
+    for _ in 0..delivered {
+        let event = timeout(PATIENCE, slow.recv()).await.unwrap();
+        assert!(matches!(event, Some(Event::Message(message)) if *message.body() == body));
+    }
+    assert!(
+        timeout(PATIENCE, slow.recv()).await.unwrap().is_none(),
+        "it ends with the client"
+    );
 }
 
 async fn bad_input_is_refused_with_its_reason(cluster: Cluster) {

@@ -17,12 +17,17 @@ pub(super) struct ClientInboxes {
 
 impl ClientInboxes {
     pub(super) fn new(seed: u64) -> Self {
-        Self { inboxes: map(seed), woken: Vec::new() }
+        Self {
+            inboxes: map(seed),
+            woken: Vec::new(),
+        }
     }
 
     /// Puts a message into a client's inbox; false when that is full.
     pub(super) fn offer(&mut self, address: &str, event: Event) -> bool {
-        let Some((address, inbox)) = self.inboxes.get_key_value_mut(address) else { return false };
+        let Some((address, inbox)) = self.inboxes.get_key_value_mut(address) else {
+            return false;
+        };
         let is_in = inbox.offer(event);
         if inbox.wakes_reader() {
             self.woken.push(address.clone());
@@ -35,7 +40,9 @@ impl<T> Endpoint<T> {
     /// Gives a client that is held an inbox of its own, bounded by the settings; an earlier one of the same client ends.
     /// False when the client is not held here.
     pub fn open_client_inbox(&mut self, address: &Address) -> bool {
-        let Some(client) = self.clients.get_mut(address).filter(|client| client.is_held()) else { return false };
+        let Some(client) = self.clients.get_mut(address).filter(|client| client.is_held()) else {
+            return false;
+        };
         client.has_inbox = true;
         let inbox = Inbox::new(self.settings.client_inbox_bytes_max, self.settings.stall);
         self.client_inboxes.inboxes.insert(address.clone(), inbox);
@@ -45,7 +52,9 @@ impl<T> Endpoint<T> {
     /// Moves up to `max` events out of a client's own inbox. False when it is empty and has ended, because the client is
     /// not held any more: the client is no longer known here then.
     pub fn take_client_events(&mut self, address: &str, into: &mut VecDeque<Event>, max: usize) -> bool {
-        let Some(inbox) = self.client_inboxes.inboxes.get_mut(address) else { return false };
+        let Some(inbox) = self.client_inboxes.inboxes.get_mut(address) else {
+            return false;
+        };
         inbox.take(into, max);
         if into.is_empty() && inbox.is_closed() {
             self.client_inboxes.inboxes.remove(address);

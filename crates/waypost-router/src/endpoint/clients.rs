@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use waypost_types::{Address, MonoTime, Seq};
 use waypost_wire::Message;
 
-
 /// One operation on a client. Those on one client take effect in the order in which they were asked for.
 #[derive(Debug)]
 pub(crate) enum Op<T> {

@@ -156,16 +156,23 @@ impl<T> Endpoint<T> {
         if !is_valid {
             self.ask_for_lease(now);
         }
-        let others = self.clients.iter().filter(|(address, client)| client.is_held() && **address != from);
+        let others = self
+            .clients
+            .iter()
+            .filter(|(address, client)| client.is_held() && **address != from);
         let (own, to): (Vec<_>, Vec<_>) = others.partition(|(_, client)| client.has_inbox);
-        let names = |clients: Vec<(&Address, _)>| clients.into_iter().map(|(address, _)| address.clone()).collect();
+        let names =
+            |clients: Vec<(&Address, _)>| clients.into_iter().map(|(address, _)| address.clone()).collect();
         let (own, to): (Vec<Address>, Vec<Address>) = (names(own), names(to));
         let mut clients = to.len() as u64;
         let mut is_reached = is_valid;
         if is_valid {
             for address in own {
-                let event =
-                    Event::Broadcast { from: from.clone(), to: vec![address.clone()], body: body.clone() };
+                let event = Event::Broadcast {
+                    from: from.clone(),
+                    to: vec![address.clone()],
+                    body: body.clone(),
+                };
                 clients += u64::from(self.client_inboxes.offer(address.as_str(), event));
             }
             is_reached = to.is_empty() || self.inbox.offer(Event::Broadcast { from, to, body });
