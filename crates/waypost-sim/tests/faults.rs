@@ -151,10 +151,7 @@ fn a_claim_without_answer_is_given_back() {
         "it stands"
     );
     world.run_for(secs(20));
-    assert!(
-        world.holds(ids[0], "y").is_some(),
-        "the older claim goes on"
-    );
+    assert!(world.holds(ids[0], "y").is_some(), "the older claim goes on");
     world.assert_store_is_true(["x", "y"]);
 }
 

@@ -198,7 +198,15 @@ impl Router {
             let (sessions, over): (Vec<_>, Vec<_>) =
                 batch.into_iter().partition(|restore| self.is_held(restore));
             for restore in over {
-                // Given up meanwhile.
+                // Given up meanwhile, or taken over by a claim that this node knows of.
+                if let Some((other, newer)) = self.known(&restore.address)
+                    && other != restore.owner
+                    && newer > restore.seq
+                {
+                    let session = Session::new(self.entry(other).owner.clone(), newer);
+                    let owner = self.entry(restore.owner).owner.clone();
+                    self.lost(&restore, owner, session);
+                }
                 self.restore_ended(now, &restore);
             }
             if !sessions.is_empty() {
@@ -476,12 +484,15 @@ impl Router {
 
     /// Whether the peer still holds what is to be restored.
     fn is_held(&self, restore: &Restore) -> bool {
-        let held = match self.routes.get(&restore.address) {
-            Some(Route::At { owner, seq }) => Some((*owner, *seq)),
-            Some(Route::Waiting(waiting)) => waiting.known,
-            None => None,
-        };
-        held == Some((restore.owner, restore.seq))
+        self.known(&restore.address) == Some((restore.owner, restore.seq))
+    }
+
+    /// The newest claim of the address that this node knows of.
+    fn known(&self, address: &Address) -> Option<(OwnerKey, Seq)> {
+        match self.routes.get(address)? {
+            Route::At { owner, seq } => Some((*owner, *seq)),
+            Route::Waiting(waiting) => waiting.known,
+        }
     }
 
     fn restore_ended(&mut self, now: MonoTime, restore: &Restore) {

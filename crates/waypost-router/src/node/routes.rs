@@ -155,6 +155,12 @@ impl Router {
         if moved_on {
             return self.resolve(now, parcel);
         }
+        if let Some(Route::At { owner, seq: Seq(0) }) = self.routes.get(&address)
+            && from == Some(*owner)
+        {
+            // Only the store says that this server holds it, and the server says no.
+            self.audit_later(now, address.clone());
+        }
         let (waiting, was_at) = self.unsettle(&address);
         waiting.bounced_from = from;
         let fresh = was_at || waiting.is_settled();
