@@ -1,0 +1,79 @@
+//! What the system says about processes.
+
+use std::time::Duration;
+
+/// User and system time since the process's start; zero when it has gone.
+pub(crate) fn cpu(pid: u32) -> Duration {
+    let ticks = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| parse_ticks(&stat))
+        .unwrap_or_default();
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Duration::from_micros(ticks * 1_000_000 / per_second)
+}
+
+/// Fields 14 and 15. The second field may itself hold spaces and parentheses.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+/// Peak resident memory, in bytes.
+pub(crate) fn peak_bytes(pid: u32) -> u64 {
+    status(pid, "VmHWM:")
+}
+
+/// Resident memory now, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
+    status(pid, "VmRSS:")
+}
+
+fn status(pid: u32, field: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix(field))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok())
+        .unwrap_or_default()
+        * 1024
+}
+
+/// The machine in a line: processor, cores, memory, system.
+pub(crate) fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown processor", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = read("/proc/meminfo")
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .unwrap_or_default()
+        >> 20;
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{model}, {cores} cores, {memory} GiB, Linux {}", kernel.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_found_behind_a_strange_name() {
+        assert_eq!(parse_ticks("7 (a) b) S 1 2 3 4 5 6 7 8 9 10 30 12 13"), Some(42));
+        assert_eq!(parse_ticks(""), None);
+    }
+
+    #[test]
+    fn this_process_has_memory() {
+        let own = std::process::id();
+        assert!(peak_bytes(own) >= resident_bytes(own) / 2);
+        assert!(resident_bytes(own) > 0);
+    }
+}

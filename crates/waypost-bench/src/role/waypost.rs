@@ -1,0 +1,140 @@
+//! Waypost: a server of the mesh, or attached to a broker.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use waypost::{Address, Event, Events, Outcome, Peer, store_registry};
+
+use super::{BURST, Counters, IN_FLIGHT, Server, Work};
+use crate::names::Names;
+
+/// Clients connected by one call.
+const BATCH: usize = 10_000;
+
+#[derive(Debug, Clone)]
+pub(super) struct Waypost {
+    peer: Peer,
+}
+
+impl Waypost {
+    /// `how` is `mesh` with the store's URL, or `attached` with the broker's.
+    pub(super) async fn start(name: &str, how: &str, url: &str, counters: Arc<Counters>) -> Result<Self> {
+        let builder = match how {
+            "mesh" => Peer::mesh(store_registry().open(url).await?).listen("tcp://127.0.0.1:0"),
+            "attached" => Peer::attached(&[url]),
+            other => bail!("neither mesh nor attached: {other}"),
+        };
+        let (peer, events) = builder.start().await?;
+        tokio::spawn(receive(peer.clone(), events, counters));
+        peer.register_identity(name).await?;
+        Ok(Self { peer })
+    }
+}
+
+async fn receive(peer: Peer, mut events: Events, counters: Arc<Counters>) {
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Message(_) | Event::Broadcast { .. } => {
+                counters.received.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Request { token, message } => {
+                counters.received.fetch_add(1, Ordering::Relaxed);
+                // The asking side times out and says so.
+                let _ = peer.reply(token, message.into_body());
+            }
+            Event::SendFailed { count, .. } => {
+                counters.refused.fetch_add(count, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Server for Waypost {
+    async fn register(&mut self, names: &Names, from: usize, to: usize, batched: bool) -> Result<()> {
+        if !batched {
+            for at in from..to {
+                self.peer.connect_client(names.get(at)).await?;
+            }
+            return Ok(());
+        }
+        let mut at = from;
+        while at < to {
+            let end = to.min(at + BATCH);
+            let addresses = (at..end)
+                .map(|at| Address::new(names.get(at)))
+                .collect::<Result<Vec<_>, _>>()?;
+            for result in self.peer.connect_clients(&addresses).await {
+                result?;
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, from: &str, to: &str, body: &Bytes) -> Result<bool> {
+        Ok(self.peer.send_message(from, to, body.clone()).await.is_ok())
+    }
+
+    async fn acked(&mut self, work: &mut Work) -> Result<bool> {
+        let counters = Arc::clone(&work.counters);
+        let mut flying = FuturesUnordered::new();
+        let Work {
+            from,
+            to,
+            targets,
+            body,
+            random,
+            ..
+        } = work;
+        let (senders, targets, peer) = (from.len().min(*targets), *targets, &self.peer);
+        let mut one = || {
+            let from = from.get(random.below(senders));
+            let to = to.get(random.below(targets));
+            peer.send_acked(from, to, body.clone())
+        };
+        for _ in 0..IN_FLIGHT {
+            flying.push(one());
+        }
+        let mut since_look = 0;
+        while let Some(outcome) = flying.next().await {
+            let counter = match outcome {
+                Ok(Outcome::Delivered) => &counters.acked,
+                _ => &counters.refused,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+            counters.sent.fetch_add(1, Ordering::Relaxed);
+            since_look += 1;
+            if since_look < BURST || !counters.stop.load(Ordering::Relaxed) {
+                since_look %= BURST;
+                flying.push(one());
+            }
+        }
+        Ok(true)
+    }
+
+    async fn request(&mut self, from: &str, to: &str, body: &Bytes) -> Result<()> {
+        self.peer
+            .request(from, to, body.clone())
+            .await
+            .map(drop)
+            .context("a request failed")
+    }
+
+    async fn broadcast(&mut self, from: &str, body: &Bytes) -> Result<Option<u64>> {
+        Ok(Some(self.peer.broadcast(from, body.clone()).await?.clients))
+    }
+
+    fn second(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+
+    fn store_reads(&self) -> u64 {
+        self.peer
+            .counters()
+            .map_or(0, |counters| counters.addresses_looked_up)
+    }
+}
