@@ -12,7 +12,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Both servers see the same sessions. In production this is Redis, or a file that all processes of a machine share.
     let store = Arc::new(MemoryStore::new());
 
-    let (one, _events) = Peer::mesh(store.clone()).listen("tcp://127.0.0.1:0").start().await?;
+    let (one, _events) = Peer::mesh(store.clone())
+        .listen("tcp://127.0.0.1:0")
+        .start()
+        .await?;
     one.register_identity("server-1").await?;
     one.connect_client("alice").await?;
 
@@ -25,7 +28,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     while let Some(event) = events.recv().await {
         if let Event::Message(message) = event {
-            println!("{} -> {}: {}", message.from(), message.to(), String::from_utf8_lossy(message.body()));
+            println!(
+                "{} -> {}: {}",
+                message.from(),
+                message.to(),
+                String::from_utf8_lossy(message.body())
+            );
             break;
         }
     }

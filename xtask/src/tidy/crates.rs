@@ -52,6 +52,15 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "waypost-sim",
+        &[
+            "waypost-types",
+            "waypost-wire",
+            "waypost-session",
+            "waypost-router",
+        ],
+    ),
+    (
         "waypost-conformance",
         &[
             "waypost-types",

@@ -1,6 +1,7 @@
 //! `tidy`: rules of this repository that no compiler checks.
 
 mod crates;
+mod docs;
 mod sources;
 
 use std::process::ExitCode;
@@ -23,6 +24,7 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
 pub(crate) fn check(workspace: &Workspace) -> Result<bool> {
     let mut breaches = crates::breaches(workspace)?;
     breaches.extend(sources::breaches(workspace)?);
+    breaches.extend(docs::breaches(workspace)?);
     for breach in &breaches {
         say!("tidy: {breach}");
     }
