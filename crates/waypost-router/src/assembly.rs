@@ -5,8 +5,8 @@ use waypost_types::{Location, MonoTime};
 use waypost_wire::Frame;
 
 use crate::endpoint::Endpoint;
+use crate::gate::Room;
 use crate::node::{LinkId, Router};
-use crate::outbox::Room;
 use crate::settings::Settings;
 
 /// The pure machines of one process. A driver owns one, feeds it and carries out what comes out of it.

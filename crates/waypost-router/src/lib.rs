@@ -5,6 +5,7 @@
 
 mod assembly;
 mod endpoint;
+mod gate;
 mod map;
 mod names;
 mod node;
@@ -13,6 +14,6 @@ mod settings;
 
 pub use crate::assembly::Core;
 pub use crate::endpoint::{BroadcastOutcome, Completion, Endpoint, Event, Refusal, RequestToken};
+pub use crate::gate::Room;
 pub use crate::node::{Command, Counters, LinkId, LinkKind, Router, StoreFailure, StoreOp, StoreReply};
-pub use crate::outbox::Room;
 pub use crate::settings::{Settings, WhenStoreIsLost};

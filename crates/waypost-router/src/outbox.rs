@@ -6,22 +6,18 @@ use std::collections::VecDeque;
 use waypost_types::MonoTime;
 use waypost_wire::{Frame, Message};
 
+use crate::gate::{Gate, Room};
+
 /// A queue of frames, bounded in bytes.
 ///
 /// Messages are refused when it is full. Frames of control (answers, claims, outcomes) always go in: there are at most a
 /// few for each message or operation that was let in.
-///
-/// A full queue is worth waiting for only while the other side reads: when it has stayed full for `stall`, it counts as
-/// stalled until it has drained to half, and messages for it fail at once instead of holding up those behind them.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     frames: VecDeque<Frame>,
     queued_bytes: usize,
     writing_bytes: usize,
-    bytes_max: usize,
-    stall: Duration,
-    full_since: Option<MonoTime>,
-    stalled: bool,
+    gate: Gate,
     writer_idle: bool,
 }
 
@@ -40,27 +36,13 @@ pub(crate) fn unpinned(message: Message) -> Message {
     }
 }
 
-/// Whether a message may be put in now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// There is room.
-    Yes,
-    /// Full, and worth waiting for.
-    Wait,
-    /// Full for so long that waiting is no use.
-    No,
-}
-
 impl Outbox {
     pub(crate) const fn new(bytes_max: usize, stall: Duration) -> Self {
         Self {
             frames: VecDeque::new(),
             queued_bytes: 0,
             writing_bytes: 0,
-            bytes_max,
-            stall,
-            full_since: None,
-            stalled: false,
+            gate: Gate::new(bytes_max, stall),
             writer_idle: true,
         }
     }
@@ -73,17 +55,9 @@ impl Outbox {
         self.frames.is_empty()
     }
 
-    /// Whether a message may be put in. A queue that is empty takes one of any size.
+    /// Whether a message may be put in.
     pub(crate) fn room(&mut self, now: MonoTime) -> Room {
-        if self.bytes() < self.bytes_max {
-            return Room::Yes;
-        }
-        let since = *self.full_since.get_or_insert(now);
-        if !self.stalled && now.since(since) < self.stall {
-            return Room::Wait;
-        }
-        self.stalled = true;
-        Room::No
+        self.gate.room(now, self.bytes())
     }
 
     /// Puts a frame in; true when the writer was idle and has to be woken.
@@ -101,7 +75,7 @@ impl Outbox {
     /// Moves frames of about `bytes_max` bytes out to the writer, who says with its next call that they are written.
     /// Returns true when room came free that somebody may wait for.
     pub(crate) fn take(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
-        self.writing_bytes = 0;
+        let written = core::mem::take(&mut self.writing_bytes);
         while self.writing_bytes < bytes_max {
             let Some(frame) = self.frames.pop_front() else {
                 break;
@@ -112,20 +86,12 @@ impl Outbox {
             into.push(frame);
         }
         self.writer_idle = into.is_empty();
-        self.relieve()
+        self.gate.took(written, self.bytes())
     }
 
     /// All frames that were never handed to the writer, when the link has ended.
     pub(crate) fn into_unsent(self) -> VecDeque<Frame> {
         self.frames
-    }
-
-    fn relieve(&mut self) -> bool {
-        if self.bytes() * 2 > self.bytes_max {
-            return false;
-        }
-        self.stalled = false;
-        self.full_since.take().is_some()
     }
 }
 
@@ -133,23 +99,19 @@ impl Outbox {
 mod tests {
     use super::*;
 
-    const MS: fn(u64) -> MonoTime = |ms| MonoTime::from_micros(ms * 1000);
-
     #[test]
-    fn full_is_waited_for_until_it_stalls_and_opens_again_at_half() {
+    fn what_is_being_written_still_counts_and_an_idle_writer_is_woken_once() {
         let mut outbox = Outbox::new(128, Duration::from_millis(100));
-        assert_eq!(outbox.room(MS(0)), Room::Yes);
-        assert!(outbox.push(Frame::Drain), "an idle writer is woken");
-        assert!(!outbox.push(Frame::Drain), "and only once");
-        assert_eq!(outbox.room(MS(0)), Room::Wait);
-        assert_eq!(outbox.room(MS(99)), Room::Wait);
-        assert_eq!(outbox.room(MS(100)), Room::No);
+        assert_eq!(outbox.room(MonoTime::ZERO), Room::Yes);
+        assert!(outbox.push(Frame::Drain));
+        assert!(!outbox.push(Frame::Drain));
+        assert_eq!(outbox.room(MonoTime::ZERO), Room::Wait);
         let mut taken = Vec::new();
-        assert!(!outbox.take(&mut taken, 1), "what is being written still counts");
-        assert_eq!(outbox.room(MS(101)), Room::No);
-        assert!(outbox.take(&mut taken, 1));
+        assert!(!outbox.take(&mut taken, 1));
+        assert_eq!(outbox.room(MonoTime::ZERO), Room::Wait);
+        assert!(outbox.take(&mut taken, 1), "the first is written now");
         assert_eq!(taken.len(), 2);
-        assert_eq!(outbox.room(MS(102)), Room::Yes);
+        assert_eq!(outbox.room(MonoTime::ZERO), Room::Yes);
     }
 
     #[test]

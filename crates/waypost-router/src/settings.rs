@@ -46,7 +46,9 @@ pub struct Settings {
     pub inbox_bytes_max: usize,
     /// Bound of an inbox of a single client's own, in bytes. Default 1 MiB.
     pub client_inbox_bytes_max: usize,
-    /// How long a full queue is waited for before it counts as stalled. Default 100 ms.
+    /// A full queue is waited for as long as its reader takes an eighth of its bound within each such time; otherwise
+    /// messages for it fail at once. Default 100 ms. The inbox of a program, which holds up nobody but those who send to
+    /// it, is given ten times as long.
     pub stall: Duration,
     /// When an acked message without outcome is sent again the first time; the pause doubles. Default 1 s.
     pub retransmit_after: Duration,

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner};
 use waypost_wire::Message;
 
-use crate::outbox::{PIN_BYTES, Room, unpinned};
+use crate::gate::{Gate, Room};
+use crate::outbox::{PIN_BYTES, unpinned};
 
 /// Something that the program is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,9 +93,7 @@ pub(crate) struct Inbox {
     bytes: usize,
     bytes_max: usize,
     reader_idle: bool,
-    stall: Duration,
-    full_since: Option<MonoTime>,
-    stalled: bool,
+    gate: Gate,
     closed: bool,
 }
 
@@ -105,9 +104,7 @@ impl Inbox {
             bytes: 0,
             bytes_max,
             reader_idle: true,
-            stall,
-            full_since: None,
-            stalled: false,
+            gate: Gate::new(bytes_max, stall),
             closed: false,
         }
     }
@@ -121,18 +118,9 @@ impl Inbox {
         self.closed
     }
 
-    /// Whether a message may be put in now. A full inbox is worth waiting for only while the program reads: one that has
-    /// stayed full for `stall` counts as stalled until it has been read down to half.
+    /// Whether a message may be put in now.
     pub(crate) fn room(&mut self, now: MonoTime) -> Room {
-        if !self.is_full() {
-            return Room::Yes;
-        }
-        let since = *self.full_since.get_or_insert(now);
-        if !self.stalled && now.since(since) < self.stall {
-            return Room::Wait;
-        }
-        self.stalled = true;
-        Room::No
+        self.gate.room(now, self.bytes)
     }
 
     pub(crate) const fn is_full(&self) -> bool {
@@ -187,6 +175,7 @@ impl Inbox {
 
     /// Moves up to `max` events out. Returns true when room came free.
     pub(crate) fn take(&mut self, into: &mut VecDeque<Event>, max: usize) -> bool {
+        let before = self.bytes;
         for _ in 0..max {
             let Some(event) = self.events.pop_front() else {
                 break;
@@ -195,11 +184,7 @@ impl Inbox {
             into.push_back(event);
         }
         self.reader_idle = into.is_empty();
-        if self.bytes * 2 > self.bytes_max {
-            return false;
-        }
-        self.stalled = false;
-        self.full_since.take().is_some()
+        self.gate.took(before - self.bytes, self.bytes)
     }
 
     /// Whether the reader waits and has something to read now.

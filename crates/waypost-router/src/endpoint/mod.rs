@@ -17,9 +17,10 @@ use bytes::Bytes;
 use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner, Seq};
 use waypost_wire::{Attached, Failed, Frame, Message, Outcomes};
 
+use crate::gate::Room;
 use crate::map::{Map, map};
 use crate::names::Names;
-use crate::outbox::{Outbox, Room};
+use crate::outbox::Outbox;
 use crate::settings::Settings;
 
 use client_inbox::ClientInboxes;
@@ -161,7 +162,7 @@ impl<T> Endpoint<T> {
             batches: Batches::default(),
             sends: Sends::new(seed, settings.in_flight_max, settings.retransmit_after),
             dedupe: Dedupe::new(seed, settings.in_flight_max),
-            inbox: Inbox::new(settings.inbox_bytes_max, settings.stall),
+            inbox: Inbox::new(settings.inbox_bytes_max, settings.stall * 10),
             client_inboxes: ClientInboxes::new(seed),
             lease: LeaseView::new(settings.queue_bytes_max),
             questions: map(seed),

@@ -8,8 +8,9 @@ use waypost_wire::{Attached, CloseCode, Frame, Hello, Role};
 
 use super::messages::Parcel;
 use super::{Command, OwnerKey, RelayGoal, Router, StoreOp};
+use crate::gate::Room;
 use crate::names::Names;
-use crate::outbox::{Outbox, Room};
+use crate::outbox::Outbox;
 
 /// Numbers a link of one router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -294,8 +295,12 @@ impl Router {
     /// Whether a message to this address may be taken in now. `Wait` when the queue on its way is full and it is worth
     /// waiting for room; what does not wait is refused as `Overloaded`.
     pub fn room(&mut self, now: MonoTime, to: &str) -> Room {
-        let Some(super::Route::At { owner, .. }) = self.routes.get(to) else {
-            return Room::Yes;
+        let owner = match self.routes.get_mut(to) {
+            Some(super::Route::At { owner, .. }) => *owner,
+            Some(super::Route::Waiting(waiting)) => {
+                return waiting.room(now, self.settings.queue_bytes_max, self.settings.stall);
+            }
+            None => return Room::Yes,
         };
         let entry = &self.owners[owner.0 as usize];
         let link = entry
@@ -393,16 +398,27 @@ impl Router {
         }
     }
 
+    /// A message of `origin` has come by a link from another node: its outcome goes back there, unless it is known that
+    /// the origin is reached elsewhere and that node has only passed the message on.
+    pub(super) fn note_way_back(&mut self, id: LinkId, origin: OwnerKey) {
+        let Some(link) = self.links.get(&id) else { return };
+        let entry = &mut self.owners[origin.0 as usize];
+        let is_elsewhere = match (&entry.location, &link.location) {
+            (Some(home), Some(location)) => home != location,
+            _ => false,
+        };
+        if !is_elsewhere {
+            entry.via = Some(id);
+        }
+    }
+
     fn on_name(&mut self, id: LinkId, alias: u32, owner: &waypost_types::Owner) {
         let key = self.intern(owner);
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
         if !link.names.hear(alias, key) {
-            return self.close(id, CloseCode::Protocol, "a name out of order");
-        }
-        if link.kind == LinkKind::Node {
-            self.owners[key.0 as usize].via = Some(id);
+            self.close(id, CloseCode::Protocol, "a name out of order");
         }
     }
 

@@ -4,7 +4,8 @@ use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome};
 use waypost_wire::{CloseCode, Failed, Frame, Message, Outcomes};
 
 use super::{LinkId, LinkKind, OwnerKey, Router};
-use crate::outbox::{Room, unpinned};
+use crate::gate::Room;
+use crate::outbox::unpinned;
 use crate::settings::Settings;
 
 /// A message inside the router: its origin by this router's number, and until when its sender waits.
@@ -65,6 +66,7 @@ impl Router {
             );
         };
         message.hops = message.hops.saturating_add(1);
+        self.note_way_back(id, origin);
         let parcel = Parcel::new(now, message, origin, &self.settings);
         let wait = self.settings.reattach_wait;
         let entry = self.entry(owner);

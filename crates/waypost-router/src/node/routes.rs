@@ -18,6 +18,8 @@ use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome, Seq, Session};
 use waypost_wire::Frame;
 
 use super::messages::Parcel;
+use crate::gate::Room;
+
 use super::{LinkId, OwnerKey, Relay, RelayGoal, Router};
 
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct Waiting {
     bounced: VecDeque<Parcel>,
     held: VecDeque<Parcel>,
     held_bytes: usize,
+    /// Since when the queue has been full.
+    full_since: Option<MonoTime>,
 }
 
 impl Waiting {
@@ -75,6 +79,19 @@ impl Waiting {
         self.held_bytes = 0;
         let bounced = core::mem::take(&mut self.bounced);
         bounced.into_iter().chain(core::mem::take(&mut self.held))
+    }
+
+    /// Whether another message may wait here.
+    pub(crate) fn room(&mut self, now: MonoTime, bytes_max: usize, stall: Duration) -> Room {
+        if self.held_bytes < bytes_max {
+            return Room::Yes;
+        }
+        let since = *self.full_since.get_or_insert(now);
+        if now.since(since) < stall {
+            Room::Wait
+        } else {
+            Room::No
+        }
     }
 
     /// Notes a claim; the newest one counts.
@@ -333,6 +350,7 @@ impl Router {
         }
         self.queues.held_bytes -= waiting.held_bytes.min(self.queues.held_bytes);
         self.queues.holding.remove(address);
+        self.room_freed = true;
         waiting.take().collect()
     }
 
