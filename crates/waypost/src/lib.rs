@@ -9,8 +9,8 @@ pub use bytes::Bytes;
 pub use stores::{DATASTORE_FEATURES, store_registry};
 pub use waypost_node::{Broker, BrokerBuilder};
 pub use waypost_peer::{
-    BroadcastOutcome, Counters, Event, Events, Message, Peer, PeerBuilder, PeerError, RequestError,
-    RequestToken, Settings, StartError, WhenStoreIsLost,
+    BroadcastOutcome, ClientEvents, Counters, Event, Events, Message, Peer, PeerBuilder, PeerError,
+    RequestError, RequestToken, Settings, StartError, TlsFiles, WhenStoreIsLost,
 };
 pub use waypost_session::{MemoryStore, Registry, SessionStore, StoreError, StoreUrl};
 pub use waypost_types::{

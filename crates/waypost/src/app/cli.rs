@@ -124,7 +124,7 @@ fn examples(program: Program) -> &'static str {
         Program::Broker => {
             "Examples:
   waypost-broker
-  waypost-broker --listen tcp://0.0.0.0:4600 --listen unix:/run/waypost.sock --store redis://db:6379
+  waypost-broker --listen tcp://10.0.0.1:4600 --listen unix:/run/waypost.sock --store redis://db:6379
   WAYPOST_STORE=redis://db:6379 waypost-broker --config /etc/waypost.toml"
         }
         Program::Server => {
