@@ -401,8 +401,11 @@ impl Router {
     /// A message of `origin` has come by a link from another node: its outcome goes back there, unless it is known that
     /// the origin is reached elsewhere and that node has only passed the message on.
     pub(super) fn note_way_back(&mut self, id: LinkId, origin: OwnerKey) {
-        let Some(link) = self.links.get(&id) else { return };
         let entry = &mut self.owners[origin.0 as usize];
+        if entry.via == Some(id) {
+            return;
+        }
+        let Some(link) = self.links.get(&id) else { return };
         let is_elsewhere = match (&entry.location, &link.location) {
             (Some(home), Some(location)) => home != location,
             _ => false,
