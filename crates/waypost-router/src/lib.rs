@@ -1,7 +1,4 @@
-//! Waypost's router and endpoint as pure state machines: frames and a time in, frames and commands out.
-//!
-//! This crate does no IO, reads no clock, draws no randomness and looks at no environment; a driver (`waypost-node`, or a
-//! simulator) does all that for it. Same inputs, same outputs.
+#![doc = include_str!("../README.md")]
 
 mod assembly;
 mod endpoint;

@@ -301,7 +301,7 @@ impl Router {
             }
             (Asked::Audit(questions), Ok(StoreReply::Found(found))) if found.len() == questions.len() => {
                 for (address, session) in questions.into_iter().zip(found) {
-                    self.audited(address, session);
+                    self.audited(now, address, session);
                 }
             }
             (Asked::Audit(questions), _) => {
@@ -378,7 +378,7 @@ impl Router {
     }
 
     /// A claim that failed turns out to stand: nobody is connected by it, so it is given back.
-    fn audited(&mut self, address: Address, session: Option<Session>) {
+    fn audited(&mut self, now: MonoTime, address: Address, session: Option<Session>) {
         let Some(session) = session else { return };
         // Perhaps another life of the server than the one that was asked about, but one that is attached here.
         let Some(key) = self.owner_index.get(&session.owner).copied() else {
@@ -389,7 +389,10 @@ impl Router {
         }
         let in_use = match self.routes.get(&address) {
             Some(Route::At { owner, seq }) => *owner == key && *seq >= session.seq,
-            Some(Route::Waiting(waiting)) => waiting.claims > 0 || waiting.releases > 0,
+            Some(Route::Waiting(waiting)) if waiting.claims > 0 => true,
+            // The release under way may be that of another claim.
+            Some(Route::Waiting(waiting)) if waiting.releases > 0 => return self.audit_later(now, address),
+            Some(Route::Waiting(_)) => false,
             None => false,
         };
         if !in_use {
