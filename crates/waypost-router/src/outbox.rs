@@ -18,13 +18,34 @@ pub(crate) struct Outbox {
     queued_bytes: usize,
     writing_bytes: usize,
     gate: Gate,
+    pins: Pins,
     writer_idle: bool,
 }
 
 /// What a queue holds before its messages are copied out of the buffers into which they were read.
-pub(crate) const PIN_BYTES: usize = 128 << 10;
+const PIN_BYTES: usize = 128 << 10;
 /// Bodies from here on are not copied: they are a good part of the buffer that they keep.
 const PIN_BODY_BYTES: usize = 16 << 10;
+
+/// Watches that a queue of small messages does not keep many times its bound alive in read buffers.
+#[derive(Debug)]
+pub(crate) struct Pins {
+    last: usize,
+}
+
+impl Pins {
+    pub(crate) const fn new() -> Self {
+        Self { last: 0 }
+    }
+
+    /// The message as it goes into a queue that holds `bytes`. In a backlog it is copied out of its buffer, unless it lay
+    /// close behind the one before it: then the queue keeps most of that buffer for good reason.
+    pub(crate) fn keep(&mut self, message: Message, bytes: usize) -> Message {
+        let position = message.position();
+        let gap = position.wrapping_sub(core::mem::replace(&mut self.last, position));
+        if bytes > PIN_BYTES && gap > 4 * message.cost() { unpinned(message) } else { message }
+    }
+}
 
 /// The message for a queue in which it may stay for long: a small one would otherwise keep the whole buffer alive into
 /// which it was read, and so use many times the queue's bound.
@@ -43,6 +64,7 @@ impl Outbox {
             queued_bytes: 0,
             writing_bytes: 0,
             gate: Gate::new(bytes_max, stall),
+            pins: Pins::new(),
             writer_idle: true,
         }
     }
@@ -62,10 +84,8 @@ impl Outbox {
 
     /// Puts a frame in; true when the writer was idle and has to be woken.
     pub(crate) fn push(&mut self, mut frame: Frame) -> bool {
-        if self.bytes() > PIN_BYTES
-            && let Frame::Message(message) = frame
-        {
-            frame = Frame::Message(unpinned(message));
+        if let Frame::Message(message) = frame {
+            frame = Frame::Message(self.pins.keep(message, self.queued_bytes + self.writing_bytes));
         }
         self.queued_bytes += frame.cost();
         self.frames.push_back(frame);
@@ -114,21 +134,43 @@ mod tests {
         assert_eq!(outbox.room(MonoTime::ZERO), Room::Yes);
     }
 
-    #[test]
-    fn a_backlog_does_not_keep_the_buffers_alive_into_which_it_was_read() {
-        let read = bytes::Bytes::from(vec![0; 64 << 10]);
+    /// Messages read from one buffer, of which the queue gets every `every`th; how many bytes of them lie in it.
+    fn backlog(every: usize) -> usize {
         let mut outbox = Outbox::new(1 << 20, Duration::from_millis(100));
-        let mut kept = Vec::new();
+        let mut buffers = Vec::new();
         while outbox.bytes() <= PIN_BYTES * 2 {
-            let message = Message::new("a", "b", read.slice(7..107)).unwrap();
-            let _ = outbox.push(Frame::Message(message));
+            let mut read = bytes::BytesMut::new();
+            while read.len() < 64 << 10 {
+                let message = Message::new("from", "to", vec![7; 100].into()).unwrap();
+                waypost_wire::encode(&Frame::Message(message), &mut read, 1 << 20).unwrap();
+            }
+            buffers.push(read.as_ptr_range());
+            let mut number = 0;
+            while let Some(frame) = waypost_wire::split_frame(&mut read, 1 << 20).unwrap() {
+                if number % every == 0 {
+                    let _ = outbox.push(waypost_wire::decode(frame).unwrap());
+                }
+                number += 1;
+            }
         }
+        let mut kept = Vec::new();
         outbox.take(&mut kept, usize::MAX);
-        let is_pinned = |frame: &&Frame| matches!(frame, Frame::Message(m) if read.as_ptr_range().contains(&m.body.as_ptr()));
-        let cost: usize = kept.iter().filter(is_pinned).map(Frame::cost).sum();
-        assert!(
-            cost <= PIN_BYTES + 200,
-            "{cost} bytes of messages still lie in the buffer"
-        );
+        let lies_in = |frame: &Frame| match frame {
+            Frame::Message(message) => buffers.iter().any(|buffer| buffer.contains(&message.body.as_ptr())),
+            _ => false,
+        };
+        kept.iter().filter(|frame| lies_in(frame)).map(Frame::cost).sum()
+    }
+
+    #[test]
+    fn a_backlog_keeps_no_read_buffers_alive_for_single_messages() {
+        let kept = backlog(20);
+        assert!(kept <= PIN_BYTES + 200, "{kept} bytes of messages still lie in the buffers");
+    }
+
+    #[test]
+    fn a_backlog_of_all_that_was_read_is_not_copied() {
+        let kept = backlog(1);
+        assert!(kept > PIN_BYTES * 3 / 2, "only {kept} bytes of messages still lie in the buffers");
     }
 }

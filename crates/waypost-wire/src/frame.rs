@@ -323,6 +323,13 @@ impl Message {
         self
     }
 
+    /// Where its names lie in memory. Messages that were read one after the other lie in one buffer one after the other:
+    /// so a queue can tell whether it keeps a whole buffer alive for one message.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.names.as_ptr().addr()
+    }
+
     /// What it counts against a queue's bound, in bytes: about its encoded size.
     #[must_use]
     pub const fn cost(&self) -> usize {

@@ -8,7 +8,7 @@ use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner};
 use waypost_wire::Message;
 
 use crate::gate::{Gate, Room};
-use crate::outbox::{PIN_BYTES, unpinned};
+use crate::outbox::Pins;
 
 /// Something that the program is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,7 @@ pub(crate) struct Inbox {
     bytes_max: usize,
     reader_idle: bool,
     gate: Gate,
+    pins: Pins,
     closed: bool,
 }
 
@@ -105,6 +106,7 @@ impl Inbox {
             bytes_max,
             reader_idle: true,
             gate: Gate::new(bytes_max, stall),
+            pins: Pins::new(),
             closed: false,
         }
     }
@@ -138,16 +140,13 @@ impl Inbox {
 
     /// Puts in what must not be lost.
     pub(crate) fn put(&mut self, mut event: Event) {
-        if self.bytes > PIN_BYTES {
-            event = match event {
-                Event::Message(message) => Event::Message(unpinned(message)),
-                Event::Request { token, message } => Event::Request {
-                    token,
-                    message: unpinned(message),
-                },
-                event => event,
-            };
-        }
+        event = match event {
+            Event::Message(message) => Event::Message(self.pins.keep(message, self.bytes)),
+            Event::Request { token, message } => {
+                Event::Request { token, message: self.pins.keep(message, self.bytes) }
+            }
+            event => event,
+        };
         self.bytes += event.cost();
         self.events.push_back(event);
     }
