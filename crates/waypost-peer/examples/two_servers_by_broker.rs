@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_node::Broker;
-use waypost_peer::{Event, Peer};
+use waypost_peer::{Event, Peer, PeerError};
 use waypost_session::MemoryStore;
 
 #[tokio::main]
@@ -35,12 +35,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     String::from_utf8_lossy(message.body()),
                     message.from()
                 );
-                if let Err(error) = answering.reply(token, answer.into()) {
-                    return Err(error);
-                }
+                answering.reply(token, answer.into())?;
             }
         }
-        Ok(())
+        Ok::<(), PeerError>(())
     });
 
     let reply = one.request("alice", "bob", "Hello".into()).await?;

@@ -22,7 +22,10 @@ impl Location {
     /// [`NameError`] when the text is empty or too long.
     pub fn new(url: &str) -> Result<Self, NameError> {
         if url.is_empty() {
-            return Err(NameError::Empty { what: "location", max_bytes: LOCATION_BYTES_MAX });
+            return Err(NameError::Empty {
+                what: "location",
+                max_bytes: LOCATION_BYTES_MAX,
+            });
         }
         if url.len() > LOCATION_BYTES_MAX {
             return Err(NameError::TooLong {

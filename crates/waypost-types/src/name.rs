@@ -153,9 +153,19 @@ mod tests {
         assert!(Address::new(&"x".repeat(255)).is_ok());
         assert_eq!(
             Address::new(&"é".repeat(128)),
-            Err(NameError::TooLong { what: "address", len_bytes: 256, max_bytes: 255 })
+            Err(NameError::TooLong {
+                what: "address",
+                len_bytes: 256,
+                max_bytes: 255
+            })
         );
-        assert_eq!(Address::new(""), Err(NameError::Empty { what: "address", max_bytes: 255 }));
+        assert_eq!(
+            Address::new(""),
+            Err(NameError::Empty {
+                what: "address",
+                max_bytes: 255
+            })
+        );
         assert!(Identity::new(&"x".repeat(128)).is_ok());
         assert!(Identity::new(&"x".repeat(129)).is_err());
     }
@@ -165,6 +175,9 @@ mod tests {
         for text in ["\0", "a/b", "%2f", " ", "\u{1F980}", "line\nbreak"] {
             assert_eq!(Address::new(text).unwrap().as_str(), text);
         }
-        assert_eq!(Address::from_utf8(&[0xff]), Err(NameError::NotUtf8 { what: "address" }));
+        assert_eq!(
+            Address::from_utf8(&[0xff]),
+            Err(NameError::NotUtf8 { what: "address" })
+        );
     }
 }

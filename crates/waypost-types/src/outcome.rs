@@ -63,6 +63,9 @@ pub struct ParseOutcomeError(String);
 impl FromStr for Outcome {
     type Err = ParseOutcomeError;
     fn from_str(text: &str) -> Result<Self, ParseOutcomeError> {
-        Self::ALL.into_iter().find(|o| o.as_str() == text).ok_or_else(|| ParseOutcomeError(text.to_owned()))
+        Self::ALL
+            .into_iter()
+            .find(|o| o.as_str() == text)
+            .ok_or_else(|| ParseOutcomeError(text.to_owned()))
     }
 }

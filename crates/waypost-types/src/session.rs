@@ -42,7 +42,10 @@ impl Owner {
     /// Puts the two together.
     #[must_use]
     pub const fn new(identity: Identity, incarnation: Incarnation) -> Self {
-        Self { identity, incarnation }
+        Self {
+            identity,
+            incarnation,
+        }
     }
 }
 

@@ -95,12 +95,14 @@ fn find(dir: &Path, extension: &str, deep: bool, found: &mut Vec<PathBuf>) -> Re
     Ok(())
 }
 
-/// Every word that follows an `fn`.
+/// Every word that follows an `fn`, and every public field.
 fn functions_in(source: &str, into: &mut HashSet<String>) {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    for (at, _) in source.match_indices("fn ") {
-        let name: String = source[at + 3..].chars().take_while(|c| is_part(*c)).collect();
-        into.insert(name);
+    for before in ["fn ", "pub "] {
+        for (at, _) in source.match_indices(before) {
+            let rest = &source[at + before.len()..];
+            into.insert(rest.chars().take_while(|c| is_part(*c)).collect());
+        }
     }
 }
 
@@ -151,7 +153,14 @@ mod tests {
     #[test]
     fn functions_are_found_wherever_they_are() {
         let mut found = HashSet::new();
-        functions_in("async fn one_two() {}\n pub const fn three(x: u8) {}", &mut found);
-        assert!(found.contains("one_two") && found.contains("three"));
+        functions_in(
+            "async fn one_two() {}\n pub const fn three(x: u8) {}\n pub four: u8",
+            &mut found,
+        );
+        assert!(
+            ["one_two", "three", "four"]
+                .iter()
+                .all(|name| found.contains(*name))
+        );
     }
 }

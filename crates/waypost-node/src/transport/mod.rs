@@ -1,6 +1,6 @@
 //! The transport of Waypost's links: endpoints, listening and dialling, handshakes, and frames over what they give.
 //!
-//! [`Listener`] and [`dial`] make a [`Stream`]; [`handshake`] makes it an open link; [`Established::into_framed`] gives
+//! [`Listener`] and [`dial()`] make a [`Stream`]; [`handshake()`] makes it an open link; [`Established::into_framed`] gives
 //! the two halves that the tasks of a link work with. [`Acceptor`] does the listening side's part of that for many
 //! connections at once, within bounds. What frames mean is not known here.
 
