@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use waypost_router::{Completion, Core, Event, Refusal, Room};
+use waypost_router::{Completion, Core, Event, Refusal};
 use waypost_session::SessionStore;
 use waypost_types::{Address, Location, MonoTime};
 use waypost_wire::{Message, Role};
@@ -259,22 +259,9 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping the future while it waits sends nothing.
-    pub async fn send(&self, message: Message, deadline: Instant) -> Result<(), Refusal> {
-        let try_send = |now: MonoTime, core: &mut Core<Waiter>| {
-            if core.room_to_send(now, message.to()) != Room::Yes
-                && core
-                    .endpoint
-                    .as_ref()
-                    .is_some_and(|endpoint| endpoint.owner().is_some())
-            {
-                return Err(Refusal::Full);
-            }
-            match &mut core.endpoint {
-                Some(endpoint) => endpoint.send(now, message.clone()),
-                None => Err(Refusal::NotRegistered),
-            }
-        };
-        self.when_room(message.to(), deadline, try_send).await
+    pub async fn send(&self, message: Message, deadline: Duration) -> Result<(), Refusal> {
+        let mut message = Some(message);
+        self.when_room(&mut message, deadline, |now, core, message| core.send(now, message)).await
     }
 
     /// Sends a message whose outcome comes back, waiting for room up to `deadline`.
@@ -285,28 +272,16 @@ impl Node {
         &self,
         message: Message,
         request: bool,
-        deadline: Instant,
+        deadline: Duration,
     ) -> Result<Option<Completion>, Refusal> {
-        let mut answer = None;
-        self.when_room(message.to(), deadline, |now, core| {
-            if core.room_to_send(now, message.to()) == Room::Wait
-                && core
-                    .endpoint
-                    .as_ref()
-                    .is_some_and(|endpoint| endpoint.owner().is_some())
-                && !self.link_is_down(core)
-            {
-                return Err(Refusal::Full);
-            }
-            let Some(endpoint) = &mut core.endpoint else {
-                return Err(Refusal::NotRegistered);
-            };
-            let (waiter, outcome) = oneshot::channel();
-            let until = now + deadline.saturating_duration_since(Instant::now());
-            endpoint
-                .send_acked(now, message.clone(), request, until, waiter)
-                .map(|()| answer = Some(outcome))
-                .map_err(|(refusal, _)| refusal)
+        let (mut message, mut answer) = (Some(message), None);
+        let until = self.driver.now() + deadline;
+        self.when_room(&mut message, deadline, |now, core, message| {
+            core.send_acked(now, message, request, until, || {
+                let (waiter, outcome) = oneshot::channel();
+                answer = Some(outcome);
+                waiter
+            })
         })
         .await?;
         let Some(answer) = answer else { return Ok(None) };
@@ -316,36 +291,26 @@ impl Node {
         })
     }
 
-    /// An attached server without a link keeps acked messages itself until it has one.
-    #[expect(clippy::unused_self, reason = "reads as a property of the node")]
-    fn link_is_down(&self, core: &Core<Waiter>) -> bool {
-        core.router.is_none()
-            && core
-                .endpoint
-                .as_ref()
-                .is_some_and(|endpoint| !endpoint.is_attached())
-    }
-
     /// Tries until there is room, in turn with others that send to the same address.
     async fn when_room(
         &self,
-        to: &str,
-        deadline: Instant,
-        mut attempt: impl FnMut(MonoTime, &mut Core<Waiter>) -> Result<(), Refusal>,
+        message: &mut Option<Message>,
+        patience: Duration,
+        mut attempt: impl FnMut(MonoTime, &mut Core<Waiter>, &mut Option<Message>) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         let turns = &self.driver.turns;
-        if !turns.is_queued(to) {
-            match self.driver.with(&mut attempt) {
+        if message.as_ref().is_some_and(|message| !turns.is_queued(message.to())) {
+            match self.driver.with(|now, core| attempt(now, core, message)) {
                 Err(Refusal::Full) => {}
                 result => return result,
             }
         }
         // Nothing is awaited between the attempt and this: whoever comes later finds the queue.
-        let place = turns.join(to);
+        let to = message.as_ref().map(|message| message.to().to_owned()).unwrap_or_default();
+        let place = turns.join(&to);
+        let deadline = Instant::now() + patience;
         let turn = place.turn.lock();
-        let _turn = tokio::time::timeout_at(deadline, turn)
-            .await
-            .map_err(|_| Refusal::Full)?;
+        let _turn = tokio::time::timeout_at(deadline, turn).await.map_err(|_| Refusal::Full)?;
         loop {
             if self.driver.ended.is_cancelled() {
                 return Err(Refusal::NotRegistered);
@@ -354,7 +319,7 @@ impl Node {
             let room = self.driver.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            match self.driver.with(&mut attempt) {
+            match self.driver.with(|now, core| attempt(now, core, message)) {
                 Err(Refusal::Full) => {}
                 result => return result,
             }

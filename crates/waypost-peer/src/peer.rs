@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 use waypost_node::{Counters, Node, Topology};
 pub use waypost_router::BroadcastOutcome;
 use waypost_router::{Completion, Refusal};
@@ -143,10 +142,6 @@ impl Peer {
         Ok(Message::new(from, to, body)?)
     }
 
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.node.settings().send_deadline
-    }
-
     /// Sends and returns once the message is in a bounded queue, waiting for room up to the send deadline. A later failure
     /// comes as [`Event::SendFailed`](crate::Event::SendFailed).
     ///
@@ -158,7 +153,7 @@ impl Peer {
     pub async fn send_message(&self, from: &str, to: &str, body: Bytes) -> Result<(), PeerError> {
         let message = self.message(from, to, body)?;
         self.node
-            .send(message, self.deadline())
+            .send(message, self.node.settings().send_deadline)
             .await
             .map_err(|refusal| self.error(refusal))
     }
@@ -172,7 +167,7 @@ impl Peer {
     /// Dropping the future leaves the message on its way; its outcome is not told.
     pub async fn send_acked(&self, from: &str, to: &str, body: Bytes) -> Result<Outcome, PeerError> {
         let message = self.message(from, to, body)?;
-        match self.node.send_acked(message, false, self.deadline()).await {
+        match self.node.send_acked(message, false, self.node.settings().send_deadline).await {
             Ok(Some(Completion::Outcome(outcome))) => Ok(outcome),
             Ok(_) => Err(PeerError::Closed),
             Err(Refusal::Full) => Ok(Outcome::Overloaded),
@@ -189,7 +184,7 @@ impl Peer {
     /// Dropping the future leaves the request on its way; its reply is dropped.
     pub async fn request(&self, from: &str, to: &str, body: Bytes) -> Result<Bytes, RequestError> {
         let message = self.message(from, to, body).map_err(RequestError::Peer)?;
-        match self.node.send_acked(message, true, self.deadline()).await {
+        match self.node.send_acked(message, true, self.node.settings().send_deadline).await {
             Ok(Some(Completion::Reply(Ok(body)))) => Ok(body),
             Ok(Some(Completion::Reply(Err(outcome)))) => Err(RequestError::Outcome(outcome)),
             Ok(_) => Err(RequestError::Peer(PeerError::Closed)),

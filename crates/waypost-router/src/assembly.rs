@@ -2,9 +2,9 @@
 //! or a server attached to a broker (endpoint alone).
 
 use waypost_types::{Location, MonoTime};
-use waypost_wire::Frame;
+use waypost_wire::{Frame, Message};
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Refusal};
 use crate::gate::Room;
 use crate::node::{LinkId, Router};
 use crate::settings::Settings;
@@ -56,16 +56,50 @@ impl<T> Core<T> {
         }
     }
 
-    /// Whether the program may send a message to this address now.
-    pub fn room_to_send(&mut self, now: MonoTime, to: &str) -> Room {
-        let endpoint = self
-            .endpoint
-            .as_mut()
-            .map_or(Room::Yes, |endpoint| endpoint.room(now));
-        if endpoint == Room::Yes {
-            self.room_to_take(now, to)
-        } else {
-            endpoint
+    /// Sends a best-effort message of the program's. It is taken out of `message` unless it is refused.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] when it has to wait for the link or for room on its way; others when there is no identity.
+    pub fn send(&mut self, now: MonoTime, message: &mut Option<Message>) -> Result<(), Refusal> {
+        self.check_room(now, message.as_ref(), |room| room == Room::Yes)?;
+        match (&mut self.endpoint, message.take()) {
+            (Some(endpoint), Some(message)) => endpoint.send(now, message),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a message whose outcome or reply comes with a token, by `deadline` at the latest. It is taken out of `message`
+    /// unless it is refused.
+    ///
+    /// # Errors
+    /// [`Refusal::Full`] when it has to wait for room on its way; others when there is no identity. No token is made then.
+    pub fn send_acked(
+        &mut self,
+        now: MonoTime,
+        message: &mut Option<Message>,
+        request: bool,
+        deadline: MonoTime,
+        token: impl FnOnce() -> T,
+    ) -> Result<(), Refusal> {
+        // Without a link the endpoint keeps it until there is one.
+        self.check_room(now, message.as_ref(), |room| room != Room::Wait)?;
+        match (&mut self.endpoint, message.take()) {
+            (Some(endpoint), Some(taken)) => endpoint.send_acked(now, taken, request, deadline, token()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_room(
+        &mut self,
+        now: MonoTime,
+        message: Option<&Message>,
+        is_enough: impl Fn(Room) -> bool,
+    ) -> Result<(), Refusal> {
+        let Some(endpoint) = &mut self.endpoint else { return Err(Refusal::NotRegistered) };
+        endpoint.can_send(now, &is_enough)?;
+        match message {
+            Some(message) if !is_enough(self.room_to_take(now, message.to())) => Err(Refusal::Full),
+            _ => Ok(()),
         }
     }
 

@@ -147,29 +147,29 @@ impl World {
                 break;
             };
             let to = pending.message.to().to_owned();
-            if blocked.contains(&to) || core.room_to_send(now, &to) == Room::Wait && pending.deadline > now {
+            if blocked.contains(&to) {
                 blocked.push(to);
                 process.pending.push_back(pending);
                 continue;
             }
-            let Some(endpoint) = &mut core.endpoint else { break };
             let Pending {
                 ticket,
                 message,
                 acked,
                 deadline,
             } = pending;
+            let mut message = Some(message);
             let refusal = match acked {
-                None => endpoint.send(now, message.clone()).err(),
-                Some(request) => endpoint
-                    .send_acked(now, message.clone(), request, deadline, ticket)
-                    .err()
-                    .map(|e| e.0),
+                None => core.send(now, &mut message).err(),
+                Some(request) => core
+                    .send_acked(now, &mut message, request, deadline, || ticket)
+                    .err(),
             };
             match refusal {
                 None => {}
                 Some(Refusal::Full) if deadline > now => {
                     blocked.push(to);
+                    let Some(message) = message else { continue };
                     process.pending.push_back(Pending {
                         ticket,
                         message,

@@ -513,17 +513,25 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// Whether a message of the program's can be sent, as far as this machine is concerned.
+    pub(crate) fn can_send(&mut self, now: MonoTime, is_enough: impl Fn(Room) -> bool) -> Result<(), Refusal> {
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
+        }
+        let room = match self.standing {
+            Standing::Attached => self.out.room(now),
+            _ if self.sends.has_room() => return if is_enough(Room::No) { Ok(()) } else { Err(Refusal::Full) },
+            _ => Room::Wait,
+        };
+        if is_enough(room) { Ok(()) } else { Err(Refusal::Full) }
+    }
+
     /// Sends a message whose loss is told by [`Event::SendFailed`] at most.
     ///
     /// # Errors
     /// [`Refusal::Full`] when it has to wait for the link or for room; others when there is no identity.
     pub fn send(&mut self, now: MonoTime, mut message: Message) -> Result<(), Refusal> {
-        if let Some(refusal) = self.refusal() {
-            return Err(refusal);
-        }
-        if self.room(now) != Room::Yes {
-            return Err(Refusal::Full);
-        }
+        self.can_send(now, |room| room == Room::Yes)?;
         message.id = 0;
         message.after = self.sends.newest_to(message.to());
         message.ttl_ms = u32::try_from(self.settings.send_deadline.as_millis()).unwrap_or(u32::MAX);
@@ -534,7 +542,7 @@ impl<T> Endpoint<T> {
     /// Sends a message whose outcome (or, for a request, reply) comes with `token`, by `deadline` at the latest.
     ///
     /// # Errors
-    /// Gives the token back with the reason; [`Refusal::Full`] when it has to wait for room.
+    /// [`Refusal::Full`] when it has to wait for room; others when there is no identity. The token is dropped then.
     pub fn send_acked(
         &mut self,
         now: MonoTime,
@@ -542,27 +550,19 @@ impl<T> Endpoint<T> {
         request: bool,
         deadline: MonoTime,
         token: T,
-    ) -> Result<(), (Refusal, T)> {
-        if let Some(refusal) = self.refusal() {
-            return Err((refusal, token));
-        }
+    ) -> Result<(), Refusal> {
+        self.can_send(now, |room| room != Room::Wait)?;
         if !self.sends.has_room() {
-            return Err((Refusal::Full, token));
+            return Err(Refusal::Full);
         }
-        if self.standing == Standing::Attached {
-            match self.out.room(now) {
-                Room::Yes => {}
-                Room::Wait => return Err((Refusal::Full, token)),
-                Room::No => {
-                    let completion = if request {
-                        Completion::Reply(Err(Outcome::Overloaded))
-                    } else {
-                        Completion::Outcome(Outcome::Overloaded)
-                    };
-                    self.done.push((token, completion));
-                    return Ok(());
-                }
-            }
+        if self.standing == Standing::Attached && self.out.room(now) == Room::No {
+            let completion = if request {
+                Completion::Reply(Err(Outcome::Overloaded))
+            } else {
+                Completion::Outcome(Outcome::Overloaded)
+            };
+            self.done.push((token, completion));
+            return Ok(());
         }
         message.request = request;
         let id = self.sends.add(now, token, message, deadline);

@@ -32,6 +32,17 @@ pub(crate) struct Leases {
     /// Addresses that are looked up again after such a reading.
     pub(super) checked: BTreeSet<Address>,
     reclaim_in: u32,
+    /// Newer incarnations of which it is not yet known whether they are real, by the reading that will tell.
+    suspects: Vec<(u64, Owner, Whom)>,
+}
+
+/// Whom a newer incarnation would supersede.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whom {
+    /// A server that is attached here.
+    Attached(OwnerKey),
+    /// A server that asks on this link to go on as it was.
+    Asking(LinkId),
 }
 
 impl Leases {
@@ -48,6 +59,7 @@ impl Leases {
             unknown_owners: VecDeque::new(),
             checked: BTreeSet::new(),
             reclaim_in: 1,
+            suspects: Vec::new(),
         }
     }
 
@@ -175,7 +187,7 @@ impl Router {
             (Asked::Resume { link, owner, at }, Ok(StoreReply::Renewed(renewed))) => {
                 match renewed.renewals.first() {
                     Some(Renewal::Renewed) => self.admit(now, link, owner, at),
-                    Some(Renewal::Superseded(_)) => self.refuse_attach(link, Attached::Superseded),
+                    Some(Renewal::Superseded(by)) => self.suspect(owner, *by, Whom::Asking(link)),
                     Some(Renewal::Gone) | None => self.refuse_attach(link, Attached::Gone),
                 }
                 self.note_generation(renewed.generation);
@@ -232,7 +244,10 @@ impl Router {
                         *lease_until = until.max(*lease_until);
                     }
                 }
-                Renewal::Superseded(_) => self.lease_over(*key, true),
+                Renewal::Superseded(by) => {
+                    let owner = self.entry(*key).owner.clone();
+                    self.suspect(owner, *by, Whom::Attached(*key));
+                }
                 Renewal::Gone if self.entry(*key).lease_until.is_some() => self.lease_over(*key, false),
                 Renewal::Gone => {}
             }
@@ -329,6 +344,45 @@ impl Router {
         }
     }
 
+    /// The store says that a newer incarnation holds the lease. That is a newer process, or the ghost of a registration of
+    /// this very server whose answer was lost and which the store carried out late. Only the leases tell: a ghost is at
+    /// this node, and nobody has been admitted as it.
+    fn suspect(&mut self, owner: Owner, by: Incarnation, whom: Whom) {
+        if let Whom::Attached(key) = whom {
+            // Whichever it is, this incarnation is over.
+            self.entry_mut(key).lease_until = Some(MonoTime::ZERO);
+        }
+        let newer = Owner::new(owner.identity, by);
+        if self.leases.suspects.iter().any(|(_, known, of)| *known == newer && *of == whom) {
+            return;
+        }
+        let round = self.refresh_peers();
+        self.leases.suspects.push((round, newer, whom));
+    }
+
+    fn judge_suspects(&mut self, round: u64) {
+        let suspects = core::mem::take(&mut self.leases.suspects);
+        let (ready, rest) = suspects.into_iter().partition(|(asked, _, _)| *asked <= round);
+        self.leases.suspects = rest;
+        let ready: Vec<_> = ready;
+        for (_, newer, whom) in ready {
+            let is_elsewhere = self
+                .leases
+                .view
+                .get(&newer.identity)
+                .is_some_and(|lease| lease.owner != newer || lease.location != self.location);
+            let is_admitted =
+                self.owner_index.get(&newer).is_some_and(|key| self.entry(*key).lease_until.is_some());
+            let superseded = is_elsewhere || is_admitted;
+            match whom {
+                Whom::Attached(key) if self.entry(key).lease_until.is_some() => self.lease_over(key, superseded),
+                Whom::Attached(_) => {}
+                Whom::Asking(link) if superseded => self.refuse_attach(link, Attached::Superseded),
+                Whom::Asking(link) => self.refuse_attach(link, Attached::Gone),
+            }
+        }
+    }
+
     fn peers_read(&mut self, now: MonoTime, round: u64, leases: Vec<Lease>) {
         self.leases.view.clear();
         for lease in leases {
@@ -358,6 +412,7 @@ impl Router {
             self.leases.checked.insert(address.clone());
             self.look_up_again(&address);
         }
+        self.judge_suspects(round);
         self.tell_untold(now, round, true);
         self.release_stranded(now, round, true);
         self.view_is_fresh(now, round);
@@ -378,6 +433,15 @@ impl Router {
                 waiting.again = false;
             }
             self.nobody(now, &address, Outcome::StoreUnavailable);
+        }
+        let suspects = core::mem::take(&mut self.leases.suspects);
+        for (asked, newer, whom) in suspects {
+            match whom {
+                _ if asked > round => self.leases.suspects.push((asked, newer, whom)),
+                Whom::Asking(link) => self.refuse_attach(link, Attached::StoreUnavailable),
+                // Its next renewal asks anew.
+                Whom::Attached(_) => {}
+            }
         }
         self.tell_untold(now, round, false);
         self.release_stranded(now, round, false);
