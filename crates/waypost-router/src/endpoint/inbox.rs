@@ -142,9 +142,10 @@ impl Inbox {
     pub(crate) fn put(&mut self, mut event: Event) {
         event = match event {
             Event::Message(message) => Event::Message(self.pins.keep(message, self.bytes)),
-            Event::Request { token, message } => {
-                Event::Request { token, message: self.pins.keep(message, self.bytes) }
-            }
+            Event::Request { token, message } => Event::Request {
+                token,
+                message: self.pins.keep(message, self.bytes),
+            },
             event => event,
         };
         self.bytes += event.cost();
