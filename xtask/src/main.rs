@@ -3,6 +3,7 @@
 //! A small dispatcher, one file a subcommand. It depends on nothing of this workspace, so that it works while the rest
 //! does not compile; what is heavy is a package of its own that it runs.
 
+mod bench;
 mod ci;
 mod cluster;
 mod codegen;
@@ -40,6 +41,7 @@ Commands:
   test [ARGS]                 all tests; ARGS go to cargo nextest run (or cargo test)
   conformance --store NAME|URL [FILTER]
                               the session-store suite against memory, embedded, redis or any server of yours
+  bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options
   ci [STEP ...]               all that must hold before a change is taken, or some of it: tidy, format, isolation,
                               codegen, lints, docs, features, dependencies, demo, test
   codegen [--check]           Rust of proto/ into crates/waypost-wire/src/gen
@@ -85,6 +87,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         "cluster" => cluster::run(&workspace, &mut parser),
         "test" => test::run(&workspace, &parser.raw_args()?.collect::<Vec<_>>()),
         "conformance" => conformance::run(&workspace, &mut parser),
+        "bench" => bench::run(&workspace, &mut parser),
         "ci" => ci::run(&workspace, &mut parser),
         "codegen" => codegen::run(&workspace, &mut parser),
         "tidy" => tidy::run(&workspace, &mut parser),

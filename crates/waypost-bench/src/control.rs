@@ -19,11 +19,9 @@ pub(crate) enum Command {
     /// Makes this server's clients addressable until it has `count`.
     Register { count: usize, batched: bool },
     /// Sends in the background to the first `targets` clients of the other server, until `Stop`.
-    Start {
-        mode: Mode,
-        targets: usize,
-        size: usize,
-    },
+    Start { mode: Mode, targets: usize, size: usize },
+    /// Sends one message to each of the first `targets` clients of the other server, without acknowledgement.
+    Touch { targets: usize },
     /// Ends what `Start` began.
     Stop,
     /// Reads the counters.

@@ -1,58 +1,57 @@
 //! Measures Waypost beside the raw limit, NATS and Redis pub/sub, in one run on one machine.
+//!
+//! This program is the conductor, and in other processes of itself the servers (`role`): see `--help`.
 
+mod aside;
 mod child;
 mod control;
+mod date;
 mod measure;
 mod names;
+mod options;
 mod proc;
+mod report;
+mod results;
 mod role;
+mod run;
+mod steps;
 mod system;
 
 use std::io::Write as _;
-use std::time::Duration;
+use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::control::{Command, Mode};
-use crate::measure::Windows;
-use crate::system::{Running, System};
+use crate::options::Options;
+use crate::run::Run;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        match arguments.split_first() {
-            Some((word, [name, rest @ ..])) if word == "role" => role::run(name, rest).await,
-            _ => first(&arguments).await,
+    match conduct(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done when nobody listens.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
         }
-    })
+    }
 }
 
-async fn first(names: &[String]) -> Result<()> {
-    let windows = Windows {
-        warm_up: Duration::from_millis(300),
-        window: Duration::from_millis(1000),
-        round_trips: Duration::from_millis(500),
-    };
-    for round in 0..3 {
-        let mut all = Vec::new();
-        for system in System::ALL {
-            if names.is_empty() || names.iter().any(|name| name == system.name()) {
-                all.push(Running::start(system).await?);
-            }
+fn conduct(arguments: &[String]) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        if let Some((word, [name, rest @ ..])) = arguments.split_first()
+            && word == "role"
+        {
+            return role::run(name, rest).await;
         }
-        for count in [10, 1000, 10_000] {
-            for running in &mut all {
-                let r = running.b.ask(&Command::Register { count, batched: true }).await?;
-                running.a.ask(&Command::Register { count, batched: true }).await?;
-                let best = measure::throughput(running, Mode::BestEffort, count, 128, &windows).await?;
-                let acked = measure::throughput(running, Mode::Acked, count, 128, &windows).await?;
-                let rtt = running.a.ask(&Command::RoundTrips { targets: count, size: 128, millis: 500 }).await?;
-                writeln!(std::io::stdout(), "round {round} n {count} {:18} reg {:.0}/s best {best:.3?}\n      acked {:.3?} rtt {} {}", running.system.name(),
-                  r.count as f64 / (r.took_nanos as f64 / 1e9), acked, rtt.p50_nanos/1000, rtt.p99_nanos/1000)?;
-            }
-        }
-        for running in all { running.stop().await; }
-    }
-    Ok(())
+        let Some(options) = Options::parse(arguments)? else {
+            std::io::stdout().write_all(options::HELP.as_bytes())?;
+            return Ok(());
+        };
+        let results = Run::new(&options).all().await;
+        let markdown = report::write(&results, &options.out)?;
+        std::io::stdout().write_all(markdown.as_bytes())?;
+        Ok(())
+    })
 }

@@ -7,6 +7,10 @@ use anyhow::Result;
 use crate::control::{Answer, Command, Mode};
 use crate::system::Running;
 
+/// Looks in a row, 10 ms apart, that show the same, before all is thought to have arrived; and looks at the most.
+const SETTLE_SAME: usize = 5;
+const SETTLE_LOOKS: usize = 3000;
+
 /// How long things are measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Windows {
@@ -37,6 +41,26 @@ async fn store_reads(running: &mut Running, a: &Answer) -> Result<u64> {
     })
 }
 
+/// Waits until nothing arrives any more; gives what server B counts then.
+pub(crate) async fn settle(running: &mut Running) -> Result<Answer> {
+    let mut last = running.b.ask(&Command::Look).await?;
+    let mut same = 0;
+    for _ in 0..SETTLE_LOOKS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = running.b.ask(&Command::Look).await?;
+        same = if now.received == last.received {
+            same + 1
+        } else {
+            0
+        };
+        last = now;
+        if same == SETTLE_SAME {
+            break;
+        }
+    }
+    Ok(last)
+}
+
 /// `None`: the system has no such way to send.
 pub(crate) async fn throughput(
     running: &mut Running,
@@ -47,14 +71,7 @@ pub(crate) async fn throughput(
 ) -> Result<Option<Throughput>> {
     let before_a = running.a.ask(&Command::Look).await?;
     let before_b = running.b.ask(&Command::Look).await?;
-    running
-        .a
-        .ask(&Command::Start {
-            mode,
-            targets,
-            size,
-        })
-        .await?;
+    running.a.ask(&Command::Start { mode, targets, size }).await?;
     tokio::time::sleep(windows.warm_up).await;
     let (cpu_from, a_from, b_from) = (
         running.cpu(),
@@ -73,19 +90,7 @@ pub(crate) async fn throughput(
     if after_a.unsupported {
         return Ok(None);
     }
-    // Until nothing arrives any more.
-    let mut last = running.b.ask(&Command::Look).await?;
-    for _ in 0..100 {
-        if last.received - before_b.received >= after_a.sent - before_a.sent {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let now = running.b.ask(&Command::Look).await?;
-        if now.received == last.received {
-            break;
-        }
-        last = now;
-    }
+    let last = settle(running).await?;
     let end_a = running.a.ask(&Command::Look).await?;
     // What counts is what arrived; of acked messages, what the sender knows to have arrived.
     let (done, nanos) = match mode {

@@ -1,7 +1,7 @@
 //! Addresses of the clients, and which one comes next.
 
 /// Every address has this many bytes.
-const LEN_BYTES: usize = 10;
+pub(crate) const LEN_BYTES: usize = 10;
 
 /// The addresses of one server's clients: `b/00000017`. One block of memory, so that all systems pay the same for it.
 #[derive(Debug, Clone, Default)]

@@ -124,7 +124,10 @@ impl Running {
             System::BrokerTcp(_) | System::BrokerUnix => {
                 let (store, listen) = match system {
                     System::BrokerTcp(store) => (store, "tcp://127.0.0.1:0".to_owned()),
-                    _ => (Store::Embedded, format!("unix:{}", dir.path().join("broker").display())),
+                    _ => (
+                        Store::Embedded,
+                        format!("unix:{}", dir.path().join("broker").display()),
+                    ),
                 };
                 let url = store_url(store, dir.path(), &mut redis).await?;
                 let child = Child::start("broker", &[&url, &listen]).await?;
@@ -151,14 +154,48 @@ impl Running {
     pub(crate) fn processes(&self) -> Vec<(&'static str, u32)> {
         let mut all = vec![("server A", self.a.pid), ("server B", self.b.pid)];
         all.extend(self.broker.as_ref().map(|broker| ("broker", broker.pid)));
-        all.extend(self.redis.as_ref().and_then(RedisServer::pid).map(|pid| ("redis-server", pid)));
-        all.extend(self.nats.as_ref().and_then(tokio::process::Child::id).map(|pid| ("nats-server", pid)));
+        all.extend(
+            self.redis
+                .as_ref()
+                .and_then(RedisServer::pid)
+                .map(|pid| ("redis-server", pid)),
+        );
+        all.extend(
+            self.nats
+                .as_ref()
+                .and_then(tokio::process::Child::id)
+                .map(|pid| ("nats-server", pid)),
+        );
         all
     }
 
     /// CPU time of all of them since their start.
     pub(crate) fn cpu(&self) -> Duration {
         self.processes().iter().map(|(_, pid)| proc::cpu(*pid)).sum()
+    }
+
+    /// Whether clients are registered anywhere.
+    pub(crate) fn has_registration(&self) -> bool {
+        self.system != System::Raw
+    }
+
+    /// How many scripts a Redis store has run since its start: at rest these are the renewals of leases.
+    pub(crate) async fn store_writes(&self) -> Option<u64> {
+        let redis = self.redis.as_ref().filter(|_| self.system.is_waypost())?;
+        let lines = redis.command(&["INFO", "commandstats"]).await.ok()?;
+        let text = lines.join("\n");
+        let calls = text
+            .split(['\n', '\r'])
+            .filter(|line| line.starts_with("cmdstat_evalsha:") || line.starts_with("cmdstat_eval:"))
+            .filter_map(|line| {
+                line.split_once("calls=")?
+                    .1
+                    .split(',')
+                    .next()?
+                    .parse::<u64>()
+                    .ok()
+            });
+        Some(calls.sum())
     }
 
     pub(crate) async fn stop(self) {
@@ -219,5 +256,7 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     // Where packages put servers, which is not in everybody's path.
     let places = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    places.map(|dir| dir.join(program)).find(|candidate| candidate.is_file())
+    places
+        .map(|dir| dir.join(program))
+        .find(|candidate| candidate.is_file())
 }

@@ -70,6 +70,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "waypost-session-redis",
         ],
     ),
+    ("waypost-bench", &["waypost", "waypost-session-testkit"]),
     ("waypost-codegen", &[]),
     ("xtask", &[]),
 ];

@@ -23,6 +23,9 @@ pub(crate) const IN_FLIGHT: usize = 256;
 /// Messages between two looks at the clock or at the wish to stop.
 const BURST: usize = 64;
 
+/// Messages between two pauses when each client is sent one.
+const TOUCH_BURST: usize = 2000;
+
 /// What a role counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -128,7 +131,8 @@ pub(crate) async fn run(name: &str, arguments: &[String]) -> Result<()> {
             serve(server, own, other, String::new(), counters).await
         }
         "waypost-a" | "waypost-b" => {
-            let server = waypost::Waypost::start(name, argument(0)?, argument(1)?, Arc::clone(&counters)).await?;
+            let server =
+                waypost::Waypost::start(name, argument(0)?, argument(1)?, Arc::clone(&counters)).await?;
             let (own, other) = sides(name);
             serve(server, own, other, String::new(), counters).await
         }
@@ -289,6 +293,11 @@ impl<S: Server> Session<S> {
                 self.place = Some(Place::Sending(tokio::spawn(sends(server, work, mode))));
                 Ok(Answer::default())
             }
+            Command::Touch { targets } => {
+                let work = self.work(targets, 1);
+                touch(self.server()?, &work).await?;
+                Ok(Answer::default())
+            }
             Command::Stop => {
                 self.counters.stop.store(true, Ordering::Relaxed);
                 let Some(Place::Sending(task)) = self.place.take() else {
@@ -374,6 +383,22 @@ async fn best_effort<S: Server>(server: &mut S, work: &mut Work) -> Result<()> {
         counters.refused.fetch_add(refused, Ordering::Relaxed);
         // A system whose sends never wait must let others on this thread run.
         tokio::task::coop::consume_budget().await;
+    }
+    server.flush().await
+}
+
+/// Waits after some messages, so that a queue for messages whose route is not known yet does not run over.
+async fn touch<S: Server>(server: &mut S, work: &Work) -> Result<()> {
+    for at in 0..work.targets {
+        let refused = !server.send(work.from.get(0), work.to.get(at), &work.body).await?;
+        work.counters.sent.fetch_add(1, Ordering::Relaxed);
+        work.counters
+            .refused
+            .fetch_add(u64::from(refused), Ordering::Relaxed);
+        if at % TOUCH_BURST == 0 {
+            server.flush().await?;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
     server.flush().await
 }

@@ -1,6 +1,5 @@
 //! Redis pub/sub: a channel a client. Spoken by hand, as a client library would cost more than Redis itself.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,7 +45,13 @@ impl Redis {
         let (_, echo) = open(address).await?;
         let (answered, answers) = mpsc::channel(1);
         tokio::spawn(replies(publisher_read, Arc::clone(&shared)));
-        tokio::spawn(messages(subscriber_read, echo, own, Arc::clone(&shared), answered));
+        tokio::spawn(messages(
+            subscriber_read,
+            echo,
+            own,
+            Arc::clone(&shared),
+            answered,
+        ));
         Ok(Self {
             subscriber,
             publisher,
@@ -78,7 +83,11 @@ fn publish(buffer: &mut Vec<u8>, kind: u8, from: &str, to: &str, body: &[u8]) {
     use std::io::Write as _;
     let len = 1 + from.len() + body.len();
     // Writing to a vector cannot fail.
-    let _ = write!(buffer, "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{to}\r\n${len}\r\n", to.len());
+    let _ = write!(
+        buffer,
+        "*3\r\n$7\r\nPUBLISH\r\n${}\r\n{to}\r\n${len}\r\n",
+        to.len()
+    );
     buffer.push(kind);
     buffer.extend_from_slice(from.as_bytes());
     buffer.extend_from_slice(body);
@@ -126,7 +135,9 @@ async fn messages(
         shared.counters.received.fetch_add(1, Ordering::Relaxed);
         match content.split_first() {
             Some((b'?', rest)) => {
-                let (from, body) = rest.split_at_checked(channel.len()).context("a question is cut off")?;
+                let (from, body) = rest
+                    .split_at_checked(channel.len())
+                    .context("a question is cut off")?;
                 buffer.clear();
                 publish(&mut buffer, b'!', &channel, str::from_utf8(from)?, body);
                 echo.write_all(&buffer).await?;
@@ -230,6 +241,9 @@ impl Server for Redis {
     async fn request(&mut self, from: &str, to: &str, body: &Bytes) -> Result<()> {
         publish(&mut self.buffer, b'?', from, to, body);
         self.flush().await?;
-        self.answers.recv().await.context("Redis has closed the connection")
+        self.answers
+            .recv()
+            .await
+            .context("Redis has closed the connection")
     }
 }
