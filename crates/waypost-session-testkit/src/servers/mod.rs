@@ -1,3 +1,5 @@
-//! Starters of real datastores, one file each. A starter's drop stops what it started.
+//! Starters of datastores, one file each: real ones, and stand-ins that say so. A starter's drop stops what it started.
 
+#[cfg(feature = "couchbase")]
+pub mod couchbase;
 pub mod redis;

@@ -1,0 +1,81 @@
+//! What went wrong below the verbs, and what it means to them.
+
+use waypost_session::{ErrorKind, StoreError};
+
+/// The verb on whose behalf something is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verb {
+    name: &'static str,
+    /// Whether it changes what others read.
+    writes: bool,
+}
+
+impl Verb {
+    pub(crate) const fn read(name: &'static str) -> Self {
+        Self { name, writes: false }
+    }
+
+    pub(crate) const fn write(name: &'static str) -> Self {
+        Self { name, writes: true }
+    }
+}
+
+/// One failure. Its message never holds a password.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) kind: ErrorKind,
+    pub(crate) message: String,
+    /// Whether a write was sent that may have been or may yet be applied.
+    pub(crate) sent: bool,
+}
+
+impl Fault {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            sent: false,
+        }
+    }
+
+    /// No answer in time.
+    pub(crate) fn late() -> Self {
+        Self::new(
+            ErrorKind::Timeout,
+            "no answer in time: is the server reachable and are all of its nodes up?",
+        )
+    }
+
+    /// A document that is not what it should be.
+    pub(crate) fn corrupt(what: &str) -> Self {
+        Self::new(
+            ErrorKind::Corrupt,
+            format!("{what} cannot be read: has something else written to keys of this prefix?"),
+        )
+    }
+
+    /// Others changed the same document again and again.
+    pub(crate) fn conflict() -> Self {
+        Self::new(
+            ErrorKind::Conflict,
+            "others changed the same record again and again: try again after a pause",
+        )
+    }
+
+    pub(crate) const fn sent(mut self) -> Self {
+        self.sent = true;
+        self
+    }
+
+    /// The same, sent or not as given or as before.
+    pub(crate) const fn sent_if(mut self, sent: bool) -> Self {
+        self.sent |= sent;
+        self
+    }
+
+    /// The verb's error. `applied` says that another part of its batch may have been applied.
+    pub(crate) fn into_error(self, verb: Verb, applied: bool) -> StoreError {
+        StoreError::new(self.kind, verb.name, self.message)
+            .with_may_have_applied(verb.writes && (self.sent || applied))
+    }
+}

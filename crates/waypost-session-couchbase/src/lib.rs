@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod batch;
+mod door;
+mod fault;
+mod index;
+mod keys;
+mod lease;
+mod leases;
+mod log;
+mod members;
+mod reclaim;
+mod record;
+mod sdk;
+mod sessions;
+mod settings;
+mod store;
+
+pub use settings::SCHEMES;
+pub use store::CouchbaseStore;

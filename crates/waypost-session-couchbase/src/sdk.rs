@@ -1,0 +1,331 @@
+//! Every call into the SDK, and the one place that knows its pitfalls.
+//!
+//! - No call of the SDK ends by itself (neither connecting nor any operation; one on an unknown collection or with the
+//!   server down waits for ever): each runs under a deadline here.
+//! - A call right after a connection died in flight can hang although the SDK has connected anew: an attempt gets half of
+//!   the time that is left, and a read is tried once more after a short pause. A write is not sent blindly again: its
+//!   outcome is unknown, and the caller reads what stands there.
+//! - A write whose connection died is reported as `OtherFailure`: whatever is not known to have done nothing counts as
+//!   unknown.
+//! - An expiry of less than a second, zero included, kills the document after one second: only whole seconds are given
+//!   here, and none at all means that the document stays. `touch` and `preserve_expiry`, which some servers lack, are not
+//!   used: a replacement sets the expiry that it names.
+//! - `exists` is an error for a missing key, `get` with an expiry or projections needs server-side extras: neither is used.
+//! - Compression and mutation tokens, which only cost here, are off.
+
+use core::time::Duration;
+
+use couchbase::authenticator::PasswordAuthenticator;
+use couchbase::cluster::Cluster;
+use couchbase::collection::Collection;
+use couchbase::durability_level::DurabilityLevel;
+use couchbase::error::{Error, ErrorKind as SdkKind};
+use couchbase::options::cluster_options::{
+    ClusterOptions, CompressionMode, KvOptions, OrphanReporterOptions, PollerOptions, TlsOptions,
+};
+use couchbase::options::diagnostic_options::WaitUntilReadyOptions;
+use couchbase::options::kv_binary_options::AppendOptions;
+use couchbase::options::kv_options::{InsertOptions, RemoveOptions, ReplaceOptions};
+use couchbase::service_type::ServiceType;
+use couchbase::transcoding::{DataType, encode_common_flags};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep, timeout_at};
+use waypost_session::ErrorKind;
+
+use crate::fault::Fault;
+use crate::settings::Settings;
+
+/// Pause before the second try of a read.
+const PAUSE: Duration = Duration::from_millis(20);
+/// After a failed attempt to connect, the SDK waits so long before the next.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// A document as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Doc {
+    pub(crate) value: Vec<u8>,
+    /// Changes with every write.
+    pub(crate) cas: u64,
+}
+
+/// What became of a write that did not fail outright.
+#[derive(Debug)]
+pub(crate) enum Wrote {
+    /// Applied.
+    Done,
+    /// Not applied: the document is there though it should not be, or is missing, or has changed, or is being written.
+    Refused,
+    /// It may have been applied, or may be within a bounded time: read what stands there.
+    Unknown(Fault),
+}
+
+/// An open collection.
+pub(crate) struct Docs {
+    collection: Collection,
+    durability: Option<DurabilityLevel>,
+    /// The collection works as long as this lives.
+    _cluster: Cluster,
+}
+
+impl core::fmt::Debug for Docs {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Docs")
+    }
+}
+
+/// Raw bytes, by the flags that all SDKs share.
+fn binary() -> u32 {
+    encode_common_flags(DataType::Binary)
+}
+
+fn seconds(expiry: Duration) -> Duration {
+    Duration::from_secs(expiry.as_secs().max(1))
+}
+
+/// Half of what is left until the deadline, for an attempt after which there must be time for another.
+fn half_way(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
+}
+
+impl Docs {
+    /// Connects and waits until the bucket answers.
+    pub(crate) async fn open(settings: &Settings, deadline: Instant) -> Result<Self, Fault> {
+        let credentials = PasswordAuthenticator::new(&settings.username, settings.password.expose());
+        let mut options = ClusterOptions::new(credentials.into())
+            .compression_mode(CompressionMode::Disabled)
+            .kv_options(
+                KvOptions::new()
+                    .num_connections(settings.connections)
+                    .connect_timeout(settings.timeout)
+                    .connect_throttle_timeout(RECONNECT_PAUSE)
+                    .enable_mutation_tokens(false)
+                    .enable_server_durations(false),
+            )
+            .poller_options(PollerOptions::new())
+            .orphan_reporter_options(OrphanReporterOptions::new().enabled(false));
+        if settings.tls {
+            options = options.tls_options(TlsOptions::new().add_ca_certificates(settings.authorities()?));
+        }
+        let late = |_| {
+            Fault::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "{} did not let us in within the time-out: are user, password, bucket and TLS right, and are the \
+                     cluster's nodes reachable from here?",
+                    settings.places()
+                ),
+            )
+        };
+        let opening = async {
+            let cluster = Cluster::connect(settings.connection_string(), options)
+                .await
+                .map_err(|error| read_fault(&error))?;
+            let bucket = cluster.bucket(&settings.bucket);
+            let ready = WaitUntilReadyOptions::new().service_types(vec![ServiceType::KV]);
+            bucket
+                .wait_until_ready(ready)
+                .await
+                .map_err(|error| read_fault(&error))?;
+            let collection = bucket.scope(&settings.scope).collection(&settings.collection);
+            Ok(Self {
+                collection,
+                durability: settings.durability.level(),
+                _cluster: cluster,
+            })
+        };
+        timeout_at(deadline, opening.boxed()).await.map_err(late)?
+    }
+
+    /// The document, `None` when there is none.
+    pub(crate) async fn get(&self, key: &str, deadline: Instant) -> Result<Option<Doc>, Fault> {
+        match self.get_once(key, half_way(deadline)).await {
+            Err(fault) if matches!(fault.kind, ErrorKind::Timeout | ErrorKind::Unexpected) => {}
+            answer => return answer,
+        }
+        if Instant::now() + PAUSE >= deadline {
+            return Err(Fault::late());
+        }
+        sleep(PAUSE).await;
+        self.get_once(key, deadline).await
+    }
+
+    async fn get_once(&self, key: &str, deadline: Instant) -> Result<Option<Doc>, Fault> {
+        // Boxed, as every call: the SDK's futures are large and deeply nested.
+        match timeout_at(deadline, self.collection.get(key, None).boxed()).await {
+            Err(_) => Err(Fault::late()),
+            Ok(Ok(got)) => {
+                let (value, _) = got.content_as_raw();
+                Ok(Some(Doc {
+                    value: value.to_vec(),
+                    cas: got.cas(),
+                }))
+            }
+            Ok(Err(error)) if *error.kind() == SdkKind::DocumentNotFound => Ok(None),
+            Ok(Err(error)) => Err(read_fault(&error)),
+        }
+    }
+
+    /// Writes a document that must not exist yet. It goes away by itself after `expiry`, if one is given.
+    pub(crate) async fn insert(
+        &self,
+        key: &str,
+        value: &[u8],
+        expiry: Option<Duration>,
+        deadline: Instant,
+    ) -> Result<Wrote, Fault> {
+        let mut options = InsertOptions::new();
+        if let Some(level) = &self.durability {
+            options = options.durability_level(level.clone());
+        }
+        if let Some(expiry) = expiry {
+            options = options.expiry(seconds(expiry));
+        }
+        write(
+            deadline,
+            self.collection.insert_raw(key, value, binary(), options).boxed(),
+        )
+        .await
+    }
+
+    /// Writes over the version of `cas`.
+    pub(crate) async fn replace(
+        &self,
+        key: &str,
+        value: &[u8],
+        cas: u64,
+        expiry: Option<Duration>,
+        deadline: Instant,
+    ) -> Result<Wrote, Fault> {
+        let mut options = ReplaceOptions::new().cas(cas);
+        if let Some(level) = &self.durability {
+            options = options.durability_level(level.clone());
+        }
+        if let Some(expiry) = expiry {
+            options = options.expiry(seconds(expiry));
+        }
+        write(
+            deadline,
+            self.collection.replace_raw(key, value, binary(), options).boxed(),
+        )
+        .await
+    }
+
+    /// Writes over what was read, or anew when nothing was.
+    pub(crate) async fn put(
+        &self,
+        key: &str,
+        value: &[u8],
+        over: Option<u64>,
+        expiry: Option<Duration>,
+        deadline: Instant,
+    ) -> Result<Wrote, Fault> {
+        match over {
+            Some(cas) => self.replace(key, value, cas, expiry, deadline).await,
+            None => self.insert(key, value, expiry, deadline).await,
+        }
+    }
+
+    /// Removes the version of `cas`.
+    pub(crate) async fn remove(&self, key: &str, cas: u64, deadline: Instant) -> Result<Wrote, Fault> {
+        let mut options = RemoveOptions::new().cas(cas);
+        if let Some(level) = &self.durability {
+            options = options.durability_level(level.clone());
+        }
+        write(deadline, self.collection.remove(key, options).boxed()).await
+    }
+
+    /// Adds to the end of a document that must exist.
+    pub(crate) async fn append(&self, key: &str, value: &[u8], deadline: Instant) -> Result<Wrote, Fault> {
+        let mut options = AppendOptions::new();
+        if let Some(level) = &self.durability {
+            options = options.durability_level(level.clone());
+        }
+        let collection = self.collection.binary();
+        write(deadline, collection.append(key, value, options).boxed()).await
+    }
+}
+
+async fn write<T>(
+    deadline: Instant,
+    call: BoxFuture<'_, couchbase::error::Result<T>>,
+) -> Result<Wrote, Fault> {
+    if Instant::now() >= deadline {
+        return Err(Fault::late());
+    }
+    match timeout_at(half_way(deadline), call).await {
+        Err(_) => Ok(Wrote::Unknown(Fault::late().sent())),
+        Ok(Ok(_)) => Ok(Wrote::Done),
+        Ok(Err(error)) => write_outcome(&error),
+    }
+}
+
+fn write_outcome(error: &Error) -> Result<Wrote, Fault> {
+    match error.kind() {
+        SdkKind::DocumentExists
+        | SdkKind::CasMismatch
+        | SdkKind::DocumentNotFound
+        | SdkKind::DocumentLocked
+        | SdkKind::DurabilityWriteInProgress
+        | SdkKind::DurableWriteRecommitInProgress => Ok(Wrote::Refused),
+        kind => match definite(kind) {
+            Some(fault) => Err(fault),
+            None => Ok(Wrote::Unknown(unexpected(kind).sent())),
+        },
+    }
+}
+
+fn read_fault(error: &Error) -> Fault {
+    definite(error.kind()).unwrap_or_else(|| unexpected(error.kind()))
+}
+
+/// The kind alone: an error's context names keys and endpoints.
+fn unexpected(kind: &SdkKind) -> Fault {
+    let meaning = match kind {
+        SdkKind::TemporaryFailure | SdkKind::ServiceNotAvailable(_) => ErrorKind::Unavailable,
+        SdkKind::ServerTimeout => ErrorKind::Timeout,
+        _ => ErrorKind::Unexpected,
+    };
+    Fault::new(meaning, format!("the server or its client says: {kind}"))
+}
+
+/// Failures that are known to have changed nothing.
+fn definite(kind: &SdkKind) -> Option<Fault> {
+    let (meaning, message) = match kind {
+        SdkKind::ClusterDropped => (ErrorKind::Unavailable, "the handle is closed"),
+        SdkKind::AuthenticationFailure => (
+            ErrorKind::PermissionDenied,
+            "the user may not do this: it needs to read and write data in the collection",
+        ),
+        SdkKind::BucketNotFound | SdkKind::ScopeNotFound | SdkKind::CollectionNotFound => (
+            ErrorKind::ConfigInvalid,
+            "the bucket, scope or collection does not exist (any more)",
+        ),
+        SdkKind::DurabilityLevelNotAvailable => (
+            ErrorKind::ConfigInvalid,
+            "the bucket cannot give this durability: take another by the url's parameter `durability`",
+        ),
+        SdkKind::DurabilityImpossible => (
+            ErrorKind::Unavailable,
+            "too few nodes are up for the durability that the url asks for",
+        ),
+        SdkKind::ValueTooLarge => (
+            ErrorKind::LimitExceeded,
+            "a document got too large for the server",
+        ),
+        SdkKind::QuotaLimitedFailure | SdkKind::RateLimitedFailure => (
+            ErrorKind::LimitExceeded,
+            "the server limits how much this user may store or ask",
+        ),
+        SdkKind::UnsupportedOperation | SdkKind::FeatureNotAvailable(_) => {
+            (ErrorKind::Unsupported, "this server cannot do it")
+        }
+        SdkKind::InvalidArgument(_) => (
+            ErrorKind::ConfigInvalid,
+            "the client refused an argument: is the url's `prefix` too long?",
+        ),
+        _ => return None,
+    };
+    Some(Fault::new(meaning, message))
+}

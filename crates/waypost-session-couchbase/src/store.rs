@@ -1,0 +1,234 @@
+//! The store itself.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tokio::time::{Instant, timeout_at};
+use waypost_session::{
+    BATCH_MAX, Capabilities, Claimed, ErrorKind, LeaseWatch, OpenFuture, ProcessClock, Reclaimed, Registry,
+    Released, Renewal, Renewed, Restored, SessionStore, StoreError, StoreUrl,
+};
+use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq, Session};
+
+use crate::door;
+use crate::fault::{Fault, Verb};
+use crate::index::Index;
+use crate::keys::Keys;
+use crate::members;
+use crate::reclaim::Graveyard;
+use crate::sdk::Docs;
+use crate::settings::{SCHEMES, Settings};
+
+/// Opening takes several round trips on connections that first have to be made.
+const OPEN_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+
+/// The session store on Couchbase Server.
+///
+/// One handle for a process is enough: calls share its connections. Works on any tokio runtime with time and I/O enabled,
+/// and spawns tasks there, so it must be opened inside of one.
+pub struct CouchbaseStore {
+    docs: Mutex<Option<Arc<Docs>>>,
+    pub(crate) settings: Settings,
+    pub(crate) keys: Keys,
+    pub(crate) index: Index,
+    pub(crate) graveyard: Graveyard,
+    pub(crate) watch: Mutex<LeaseWatch>,
+    pub(crate) clock: ProcessClock,
+    shown: String,
+}
+
+impl fmt::Debug for CouchbaseStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CouchbaseStore").field(&self.shown).finish()
+    }
+}
+
+impl CouchbaseStore {
+    /// Opens the store at a URL such as `couchbase://user:password@host/bucket`, and checks that the bucket and the
+    /// collection are there and answer. Ends within twice the time-out, or ten seconds where that is more; at once when
+    /// nothing listens, or when the server refuses the password, the bucket or the collection (by `couchbases` such a
+    /// refusal is only told from silence by time).
+    ///
+    /// # Errors
+    /// `ConfigInvalid` when the URL is wrong or the bucket, scope or collection does not exist, `PermissionDenied` when the
+    /// credentials are wrong, `Unavailable` when nothing answers in time.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::open(&StoreUrl::parse(url)?).await
+    }
+
+    /// The same for a URL that has been read.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn open(url: &StoreUrl) -> Result<Self, StoreError> {
+        let settings = Settings::from_url(url)?;
+        let keys = Keys::new(&settings.prefix);
+        Self::with_keys(settings, keys, url.to_string()).await
+    }
+
+    pub(crate) async fn with_keys(settings: Settings, keys: Keys, shown: String) -> Result<Self, StoreError> {
+        let wrong = |fault: Fault| fault.into_error(Verb::read("open"), false);
+        let patience = settings.timeout.max(OPEN_TIMEOUT_MIN);
+        door::check(&settings, Instant::now() + patience)
+            .await
+            .map_err(wrong)?;
+        let deadline = Instant::now() + patience;
+        let docs = Docs::open(&settings, deadline).await.map_err(wrong)?;
+        // Makes the mark that tells when the bucket was emptied, and shows that the collection can be written.
+        members::read(&docs, &keys, deadline).await.map_err(wrong)?;
+        Ok(Self {
+            docs: Mutex::new(Some(Arc::new(docs))),
+            settings,
+            keys,
+            index: Index::default(),
+            graveyard: Graveyard::default(),
+            watch: Mutex::default(),
+            clock: ProcessClock::new(),
+            shown,
+        })
+    }
+
+    /// Adds this backend's schemes to a registry.
+    pub fn register(registry: &mut Registry) -> &mut Registry {
+        fn open(url: StoreUrl) -> OpenFuture {
+            Box::pin(async move {
+                let store: Arc<dyn SessionStore> = Arc::new(CouchbaseStore::open(&url).await?);
+                Ok(store)
+            })
+        }
+        registry.register(&SCHEMES, open)
+    }
+
+    /// Runs one verb on the open collection, within the time-out.
+    async fn run<T>(
+        &self,
+        verb: Verb,
+        call: impl AsyncFnOnce(&Docs, Instant) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let docs = self.docs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(docs) = docs else {
+            let closed = Fault::new(ErrorKind::Unavailable, "the handle is closed");
+            return Err(closed.into_error(verb, false));
+        };
+        let deadline = Instant::now() + self.settings.timeout;
+        match timeout_at(deadline, call(&docs, deadline)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // Of a batch, or of the several writes of one change, another part may have been applied.
+            Ok(Err(fault)) => Err(fault.into_error(verb, true)),
+            Err(_) => Err(Fault::late().into_error(verb, true)),
+        }
+    }
+}
+
+/// Refuses a batch that is too large.
+fn check_batch(operation: &'static str, len: usize) -> Result<(), StoreError> {
+    if len <= BATCH_MAX {
+        return Ok(());
+    }
+    let message = format!("a batch of {len} entries: send at most {BATCH_MAX} at a time");
+    Err(StoreError::new(ErrorKind::LimitExceeded, operation, message))
+}
+
+#[async_trait]
+impl SessionStore for CouchbaseStore {
+    /// Linearizable as long as no failover loses writes, and shared. Durable when the URL asks for writes to be persisted.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::FULL.with_durable(self.settings.durability.persists())
+    }
+
+    async fn register(
+        &self,
+        identity: &Identity,
+        location: &Location,
+        term: Duration,
+    ) -> Result<Incarnation, StoreError> {
+        self.run(Verb::write("register"), async |docs, deadline| {
+            self.register_one(docs, identity, location, term, deadline).await
+        })
+        .await
+    }
+
+    async fn renew(&self, owners: &[Owner], location: &Location) -> Result<Renewed, StoreError> {
+        check_batch("renew", owners.len())?;
+        self.run(Verb::write("renew"), async |docs, deadline| {
+            self.renew_batch(docs, owners, location, deadline).await
+        })
+        .await
+    }
+
+    async fn drain(&self, owner: &Owner) -> Result<Renewal, StoreError> {
+        self.run(Verb::write("drain"), async |docs, deadline| {
+            self.drain_one(docs, owner, deadline).await
+        })
+        .await
+    }
+
+    async fn deregister(&self, owner: &Owner) -> Result<(), StoreError> {
+        self.run(Verb::write("deregister"), async |docs, deadline| {
+            self.deregister_one(docs, owner, deadline).await
+        })
+        .await
+    }
+
+    async fn peers(&self) -> Result<Vec<Lease>, StoreError> {
+        self.run(Verb::read("peers"), async |docs, deadline| {
+            self.live_leases(docs, deadline).await
+        })
+        .await
+    }
+
+    async fn claim_many(&self, owner: &Owner, addresses: &[Address]) -> Result<Vec<Claimed>, StoreError> {
+        check_batch("claim", addresses.len())?;
+        self.run(Verb::write("claim"), async |docs, deadline| {
+            self.claim_batch(docs, owner, addresses, deadline).await
+        })
+        .await
+    }
+
+    async fn release_many(
+        &self,
+        owner: &Owner,
+        sessions: &[(Address, Seq)],
+    ) -> Result<Vec<Released>, StoreError> {
+        check_batch("release", sessions.len())?;
+        self.run(Verb::write("release"), async |docs, deadline| {
+            self.release_batch(docs, owner, sessions, deadline).await
+        })
+        .await
+    }
+
+    async fn restore_many(
+        &self,
+        owner: &Owner,
+        sessions: &[(Address, Seq)],
+    ) -> Result<Vec<Restored>, StoreError> {
+        check_batch("restore", sessions.len())?;
+        self.run(Verb::write("restore"), async |docs, deadline| {
+            self.restore_batch(docs, owner, sessions, deadline).await
+        })
+        .await
+    }
+
+    async fn lookup_many(&self, addresses: &[Address]) -> Result<Vec<Option<Session>>, StoreError> {
+        check_batch("lookup", addresses.len())?;
+        self.run(Verb::read("lookup"), async |docs, deadline| {
+            self.lookup_batch(docs, addresses, deadline).await
+        })
+        .await
+    }
+
+    async fn reclaim(&self, budget: usize) -> Result<Reclaimed, StoreError> {
+        self.run(Verb::write("reclaim"), async |docs, deadline| {
+            self.reclaim_some(docs, budget, deadline).await
+        })
+        .await
+    }
+
+    async fn close(&self) {
+        // Calls under way keep the connections until they end.
+        let docs = self.docs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(docs);
+    }
+}

@@ -1,0 +1,263 @@
+//! One client's connection.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+
+use super::bucket::Name;
+use super::frame::{Answer, Request};
+use super::opcode::{self, status};
+use super::scram::{Conversation, MECHANISM};
+use super::trouble::Trouble;
+use super::{Shared, config};
+
+/// Answers waiting to be written.
+const QUEUE: usize = 1024;
+
+/// What clients may ask for by HELLO and get: sequence numbers, error details, buckets, JSON, answers out of order,
+/// durability and its framing, collections, kept expiry.
+const FEATURES: [u16; 9] = [0x04, 0x07, 0x08, 0x0b, 0x0e, 0x10, 0x11, 0x12, 0x14];
+const FEATURE_SEQUENCE: u16 = 0x04;
+const FEATURE_COLLECTIONS: u16 = 0x12;
+
+/// The first identifier of a named collection.
+const COLLECTIONS_FROM: u32 = 8;
+
+struct Connection {
+    shared: Arc<Shared>,
+    port: u16,
+    features: Vec<u16>,
+    conversation: Option<Conversation>,
+    authenticated: bool,
+    bucket_selected: bool,
+}
+
+/// Serves requests until the client goes or a trouble cuts it off.
+pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, port: u16) {
+    let _ = stream.set_nodelay(true);
+    let (reader, writer) = stream.into_split();
+    let (answers, waiting) = mpsc::channel(QUEUE);
+    let mut connection = Connection {
+        shared,
+        port,
+        features: Vec::new(),
+        conversation: None,
+        authenticated: false,
+        bucket_selected: false,
+    };
+    let reading = async {
+        let mut reader = BufReader::new(reader);
+        while let Ok(Some(request)) = Request::read(&mut reader).await {
+            if !connection.take(request, &answers).await {
+                return;
+            }
+        }
+    };
+    // Both halves end together: a connection is cut by ending its reading.
+    tokio::select! {
+        () = reading => {}
+        _ = write(writer, waiting) => {}
+    }
+}
+
+/// Writes what is waiting, several answers at a time.
+async fn write(writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>) -> std::io::Result<()> {
+    let mut writer = BufWriter::with_capacity(64 << 10, writer);
+    while let Some(answer) = waiting.recv().await {
+        writer.write_all(&answer).await?;
+        while let Ok(answer) = waiting.try_recv() {
+            writer.write_all(&answer).await?;
+        }
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+impl Connection {
+    /// Serves one request; says whether the connection goes on.
+    async fn take(&mut self, request: Request, answers: &mpsc::Sender<Vec<u8>>) -> bool {
+        let (opcode, opaque) = (request.opcode, request.opaque);
+        let Some(name) = opcode::name(opcode) else {
+            let answer = self.manage(&request);
+            return answers.send(answer.encode(opcode, opaque)).await.is_ok();
+        };
+        let (id, key) = match self.document(&request.key) {
+            Ok(document) => document,
+            Err(status) => {
+                let answer = Answer::status(status);
+                return answers.send(answer.encode(opcode, opaque)).await.is_ok();
+            }
+        };
+        {
+            let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry(name).or_default() += 1;
+        }
+        let trouble = self.shared.troubles.take(name, &key);
+        let answer = match trouble {
+            Some(Trouble::CutBefore) => return false,
+            Some(Trouble::TemporaryFailure) => Answer::status(status::TEMPORARY_FAILURE),
+            Some(Trouble::Status(status)) => Answer::status(status),
+            Some(Trouble::NotMyVbucket) => Answer {
+                status: status::NOT_MY_VBUCKET,
+                ..Answer::value(config::cluster(self.port, Some(&self.shared.options.bucket)))
+            },
+            _ => self.with_sequence(&request, self.shared.bucket.serve((id, key), &request)),
+        };
+        let answer = answer.encode(opcode, opaque);
+        match trouble {
+            Some(Trouble::CutAfter) => false,
+            Some(Trouble::Unanswered) => true,
+            Some(Trouble::Late(by)) => {
+                let answers = answers.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(by).await;
+                    let _ = answers.send(answer).await;
+                });
+                true
+            }
+            _ => answers.send(answer).await.is_ok(),
+        }
+    }
+
+    /// Requests that are not for a document.
+    fn manage(&mut self, request: &Request) -> Answer {
+        match request.opcode {
+            opcode::HELLO => self.hello(&request.value),
+            opcode::GET_ERROR_MAP => Answer::value(r#"{"version":2,"revision":1,"errors":{}}"#),
+            opcode::SASL_LIST => Answer::value(MECHANISM),
+            opcode::SASL_AUTH if request.key == MECHANISM.as_bytes() => {
+                match self.shared.verifier.begin(&request.value) {
+                    None => Answer::status(status::AUTH_ERROR),
+                    Some((conversation, reply)) => {
+                        self.conversation = Some(conversation);
+                        Answer {
+                            status: status::AUTH_CONTINUE,
+                            ..Answer::value(reply)
+                        }
+                    }
+                }
+            }
+            opcode::SASL_AUTH => Answer::status(status::AUTH_ERROR),
+            opcode::SASL_STEP => {
+                let signature = self
+                    .conversation
+                    .take()
+                    .and_then(|conversation| self.shared.verifier.end(&conversation, &request.value));
+                self.authenticated = signature.is_some();
+                signature.map_or_else(|| Answer::status(status::AUTH_ERROR), Answer::value)
+            }
+            _ if !self.authenticated => Answer::status(status::ACCESS),
+            opcode::SELECT_BUCKET => {
+                self.bucket_selected = request.key == self.shared.options.bucket.as_bytes();
+                Answer::status(if self.bucket_selected {
+                    status::OK
+                } else {
+                    status::MISSING
+                })
+            }
+            opcode::GET_CLUSTER_CONFIG => {
+                let bucket = self.bucket_selected.then_some(&*self.shared.options.bucket);
+                Answer::value(config::cluster(self.port, bucket))
+            }
+            opcode::GET_COLLECTION_ID => self.collection_id(&request.value),
+            opcode::NOOP => Answer::default(),
+            _ => Answer::status(status::UNKNOWN_COMMAND),
+        }
+    }
+
+    fn hello(&mut self, asked: &[u8]) -> Answer {
+        self.features = asked
+            .chunks_exact(2)
+            .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+            .filter(|feature| FEATURES.contains(feature))
+            .collect();
+        let granted: Vec<u8> = self
+            .features
+            .iter()
+            .flat_map(|feature| feature.to_be_bytes())
+            .collect();
+        Answer::value(granted)
+    }
+
+    fn collection_id(&self, name: &[u8]) -> Answer {
+        let name = String::from_utf8_lossy(name);
+        let Some((scope, collection)) = name.split_once('.') else {
+            return Answer::status(status::INVALID);
+        };
+        let or_default = |name: &str| if name.is_empty() { "_default" } else { name }.to_owned();
+        let (scope, collection) = (or_default(scope), or_default(collection));
+        let collections = &self.shared.options.collections;
+        let id = if scope == "_default" && collection == "_default" {
+            0
+        } else if let Some(at) = collections
+            .iter()
+            .position(|known| *known == (scope.clone(), collection.clone()))
+        {
+            COLLECTIONS_FROM + u32::try_from(at).unwrap_or(u32::MAX)
+        } else if scope == "_default" || collections.iter().any(|(known, _)| *known == scope) {
+            return Answer::status(status::UNKNOWN_COLLECTION);
+        } else {
+            return Answer::status(status::UNKNOWN_SCOPE);
+        };
+        let mut extras = 1_u64.to_be_bytes().to_vec();
+        extras.extend_from_slice(&id.to_be_bytes());
+        Answer {
+            extras,
+            ..Answer::default()
+        }
+    }
+
+    /// Which document a key names, with its collection in front where that was agreed on.
+    fn document(&self, key: &[u8]) -> Result<Name, u16> {
+        if !self.authenticated {
+            return Err(status::ACCESS);
+        }
+        if !self.bucket_selected {
+            return Err(status::NO_BUCKET);
+        }
+        if !self.features.contains(&FEATURE_COLLECTIONS) {
+            return Ok((0, key.to_vec()));
+        }
+        let (mut id, mut rest) = (0_u32, key);
+        for shift in (0..32).step_by(7) {
+            let (byte, after) = rest.split_first().ok_or(status::INVALID)?;
+            rest = after;
+            id |= u32::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let named = id
+            .checked_sub(COLLECTIONS_FROM)
+            .and_then(|at| usize::try_from(at).ok())
+            .is_some_and(|at| at < self.shared.options.collections.len());
+        if id == 0 || named {
+            Ok((id, rest.to_vec()))
+        } else {
+            Err(status::UNKNOWN_COLLECTION)
+        }
+    }
+
+    /// Writes are answered with their place in the vbucket's history where that was agreed on.
+    fn with_sequence(&self, request: &Request, mut answer: Answer) -> Answer {
+        let writes = matches!(
+            request.opcode,
+            opcode::SET
+                | opcode::ADD
+                | opcode::REPLACE
+                | opcode::DELETE
+                | opcode::INCREMENT
+                | opcode::DECREMENT
+                | opcode::APPEND
+                | opcode::PREPEND
+        );
+        if writes && answer.status == status::OK && self.features.contains(&FEATURE_SEQUENCE) {
+            answer.extras = 1_u64.to_be_bytes().to_vec();
+            answer.extras.extend_from_slice(&answer.cas.to_be_bytes());
+        }
+        answer
+    }
+}
