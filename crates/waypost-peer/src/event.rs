@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use waypost_node::{ClientInbox, Node};
-use waypost_types::{Address, Identity, Incarnation, Outcome};
+use waypost_types::{Address, Identity, Incarnation, Outcome, Seq};
 
 /// A message for one of this server's clients. A clone counts references and copies no body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +76,20 @@ pub enum Event {
         /// The server that holds it.
         by: Identity,
     },
+    /// A client is connected here, as this program asked for. Comes only after
+    /// [`Events::include_operations`].
+    Connected {
+        /// The client.
+        client: Address,
+        /// The claim by which it is held.
+        seq: Seq,
+    },
+    /// A client has been given up, as this program asked for, or was not held: nothing for it follows. Comes only after
+    /// [`Events::include_operations`].
+    GivenUp {
+        /// The client.
+        client: Address,
+    },
     /// This incarnation is over and holds no clients any more.
     Fenced {
         /// A newer process of the same identity took over, and this one stays fenced; otherwise a `Registered` with a
@@ -123,6 +137,19 @@ impl Events {
             broadcast: None,
             closed: false,
         }
+    }
+
+    /// From now on [`Event::Connected`] and [`Event::GivenUp`] tell where, among the other events, the program's own
+    /// connects and disconnects take effect. A program that learns of those by their futures cannot know otherwise whether
+    /// a `Displaced` that it reads is older than a connect that has just ended.
+    pub async fn include_operations(&self) {
+        let told = self.node.call(|_, core, _| {
+            if let Some(endpoint) = &mut core.endpoint {
+                endpoint.tell_operations();
+            }
+        });
+        // There is no answer to wait for.
+        let _ = told.await;
     }
 
     /// The next event; `None` after the last, which is [`Event::Closed`].
@@ -223,6 +250,8 @@ fn translate(event: waypost_router::Event) -> Option<Event> {
             message: Message(message),
         },
         Inner::Displaced { client, by } => Event::Displaced { client, by },
+        Inner::Connected { client, seq } => Event::Connected { client, seq },
+        Inner::GivenUp { client } => Event::GivenUp { client },
         Inner::Fenced { superseded } => Event::Fenced { superseded },
         Inner::SendFailed { to, outcome, count } => Event::SendFailed { to, outcome, count },
         Inner::Disconnected => Event::Disconnected,

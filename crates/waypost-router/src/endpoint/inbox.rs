@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner};
+use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner, Seq};
 use waypost_wire::Message;
 
 use crate::gate::{Gate, Room};
@@ -46,6 +46,20 @@ pub enum Event {
         /// The server that holds it now.
         by: Identity,
     },
+    /// A client is connected here, as it was asked for. Told only when that is asked for, since the operation has its
+    /// [`Completion`](crate::Completion): this says where among the other events it belongs.
+    Connected {
+        /// The client.
+        client: Address,
+        /// The claim by which it is held.
+        seq: Seq,
+    },
+    /// A client has been given up, as it was asked for, or was not held: nothing for it follows. Told only when that is
+    /// asked for.
+    GivenUp {
+        /// The client.
+        client: Address,
+    },
     /// This server's lease is over.
     Fenced {
         /// A newer process has the identity: this one stays out. Otherwise it registers anew by itself.
@@ -80,6 +94,8 @@ impl Event {
         match self {
             Self::Message(message) | Self::Request { message, .. } => message.cost(),
             Self::Broadcast { body, to, .. } => body.len() + to.len() * 32 + 64,
+            // As many as the program has asked for; they take no room from messages.
+            Self::Connected { .. } | Self::GivenUp { .. } => 0,
             _ => 64,
         }
     }
@@ -96,6 +112,7 @@ pub(crate) struct Inbox {
     gate: Gate,
     pins: Pins,
     closed: bool,
+    tells_operations: bool,
 }
 
 impl Inbox {
@@ -108,6 +125,19 @@ impl Inbox {
             gate: Gate::new(bytes_max, stall),
             pins: Pins::new(),
             closed: false,
+            tells_operations: false,
+        }
+    }
+
+    /// From now on the ends of the program's own operations go in too.
+    pub(crate) const fn tell_operations(&mut self) {
+        self.tells_operations = true;
+    }
+
+    /// Puts in the end of an operation, if that is asked for.
+    pub(crate) fn tell(&mut self, event: impl FnOnce() -> Event) {
+        if self.tells_operations {
+            self.put(event());
         }
     }
 

@@ -10,6 +10,18 @@ use super::{Completion, Endpoint, Event, Refusal, Standing};
 const SWEPT_PER_HEARTBEAT: usize = 512;
 
 impl<T> Endpoint<T> {
+    /// From now on [`Event::Connected`] and [`Event::GivenUp`] tell where, among the other events, the connects and
+    /// disconnects of this server's own take effect.
+    pub const fn tell_operations(&mut self) {
+        self.inbox.tell_operations();
+    }
+
+    fn tell_given_up(&mut self, address: &Address) {
+        self.inbox.tell(|| Event::GivenUp {
+            client: address.clone(),
+        });
+    }
+
     /// Claims a client for this server, whoever held it before. Claiming one that it holds already makes the older
     /// connection's claim void: a late disconnect of that one changes nothing.
     pub fn connect(&mut self, now: MonoTime, address: &Address, deadline: MonoTime, token: T) {
@@ -35,6 +47,7 @@ impl<T> Endpoint<T> {
         if self.clients.contains_key(address) {
             self.begin(now, address, Op::Disconnect { token: Some(token) });
         } else {
+            self.tell_given_up(address);
             self.done.push((token, Completion::Disconnected(false)));
         }
     }
@@ -78,17 +91,22 @@ impl<T> Endpoint<T> {
                         let token = token.take();
                         work.ops.pop_front();
                         if let Some(token) = token {
+                            self.tell_given_up(address);
                             self.done.push((token, Completion::Disconnected(false)));
                         }
                         continue;
                     }
                     work.started = true;
                     work.releasing = seq;
+                    let is_awaited = token.is_some();
                     let had_inbox = core::mem::take(&mut client.has_inbox);
                     self.held -= 1;
                     self.batches.releases.push_back((address.clone(), seq));
                     if had_inbox {
                         self.end_client_inbox(address);
+                    }
+                    if is_awaited {
+                        self.tell_given_up(address);
                     }
                     return;
                 }
@@ -127,7 +145,13 @@ impl<T> Endpoint<T> {
             (None, None) => {}
             (Some(seq), token) => {
                 match token {
-                    Some(token) => self.done.push((token, Completion::Connected(Ok(seq)))),
+                    Some(token) => {
+                        self.done.push((token, Completion::Connected(Ok(seq))));
+                        self.inbox.tell(|| Event::Connected {
+                            client: address.clone(),
+                            seq,
+                        });
+                    }
                     // Nobody waits for it any more: it is given back, unless an older connection goes on by it.
                     None if was_held => {}
                     None => work.ops.push_front(Op::Disconnect { token: None }),
@@ -246,8 +270,9 @@ impl<T> Endpoint<T> {
     }
 
     pub(super) fn drop_clients(&mut self) {
-        for (_, client) in core::mem::replace(&mut self.clients, crate::map::map(self.settings.seed)) {
-            for op in client.work.into_iter().flat_map(|work| work.ops) {
+        for (address, client) in core::mem::replace(&mut self.clients, crate::map::map(self.settings.seed)) {
+            let is_told = client.work.as_ref().is_some_and(|work| work.started);
+            for (i, op) in client.work.into_iter().flat_map(|work| work.ops).enumerate() {
                 match op {
                     Op::Connect {
                         token: Some(token), ..
@@ -256,6 +281,9 @@ impl<T> Endpoint<T> {
                             .push((token, Completion::Connected(Err(Refusal::Fenced))));
                     }
                     Op::Disconnect { token: Some(token) } => {
+                        if i > 0 || !is_told {
+                            self.tell_given_up(&address);
+                        }
                         self.done.push((token, Completion::Disconnected(true)));
                     }
                     _ => {}

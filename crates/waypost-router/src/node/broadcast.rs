@@ -98,6 +98,15 @@ impl Router {
                 }
             }
         }
+        // Servers of this node whose links are broken, while their leases last.
+        for (identity, lease) in &self.leases.view {
+            let is_detached = lease.location == self.location
+                && !self.owners.iter().any(|entry| entry.attached.is_some() && entry.owner == lease.owner);
+            if is_detached {
+                collect.unreached.push(identity.clone());
+            }
+        }
+        collect.unreached.sort();
         let ttl_ms = u32::try_from(collect.deadline.since(now).as_millis()).unwrap_or(u32::MAX);
         for (link, identities) in targets {
             let Some(origin) = self.alias(link, collect.origin) else {
