@@ -4,6 +4,7 @@
 //! does not compile; what is heavy is a package of its own that it runs.
 
 mod bench;
+mod chaos;
 mod ci;
 mod cluster;
 mod codegen;
@@ -42,6 +43,8 @@ Commands:
   conformance --store NAME|URL [FILTER]
                               the session-store suite against memory, embedded, redis or any server of yours
   bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options
+  chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis]
+                              real executables through kills, stops and outages, held against every promise
   ci [STEP ...]               all that must hold before a change is taken, or some of it: tidy, format, isolation,
                               codegen, lints, docs, features, dependencies, demo, test
   codegen [--check]           Rust of proto/ into crates/waypost-wire/src/gen
@@ -88,6 +91,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         "test" => test::run(&workspace, &parser.raw_args()?.collect::<Vec<_>>()),
         "conformance" => conformance::run(&workspace, &mut parser),
         "bench" => bench::run(&workspace, &mut parser),
+        "chaos" => chaos::run(&workspace, &mut parser),
         "ci" => ci::run(&workspace, &mut parser),
         "codegen" => codegen::run(&workspace, &mut parser),
         "tidy" => tidy::run(&workspace, &mut parser),

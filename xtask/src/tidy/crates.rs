@@ -72,6 +72,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("waypost-bench", &["waypost", "waypost-session-testkit"]),
     ("waypost-codegen", &[]),
+    ("waypost-chaos", &["waypost-types", "waypost-wire"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,496 @@
+//! A cluster of real processes.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::proxy::Proxy;
+use crate::redis::RedisServer;
+use crate::server::{Broker, Launch, Server, ServerId, Signal};
+use crate::world::{World, eventually};
+
+/// How long anything may take that has nothing to wait for but a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How many clients are asked for in one go.
+const LOCATES_MAX: usize = 2000;
+
+/// How servers reach one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topology {
+    /// Each is a node.
+    Mesh,
+    /// Through that many brokers.
+    Brokers(usize),
+}
+
+/// Where sessions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// A file.
+    Embedded,
+    /// A `redis-server` of the cluster's own.
+    Redis,
+}
+
+/// What a cluster is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How servers reach one another.
+    pub topology: Topology,
+    /// Where sessions are kept.
+    pub store: Store,
+    /// How many servers there are.
+    pub servers: usize,
+    /// The lease term of all.
+    pub lease_term: Duration,
+    /// Whether servers reach their brokers through a [`Proxy`] each.
+    pub proxies: bool,
+    /// More arguments for every process.
+    pub arguments: Vec<String>,
+}
+
+impl Options {
+    /// Three servers with a lease term of two seconds.
+    #[must_use]
+    pub const fn new(topology: Topology, store: Store) -> Self {
+        Self {
+            topology,
+            store,
+            servers: 3,
+            lease_term: Duration::from_secs(2),
+            proxies: false,
+            arguments: Vec::new(),
+        }
+    }
+}
+
+/// A running cluster. All of it ends with its handle.
+#[derive(Debug)]
+pub struct Cluster {
+    world: World,
+    options: Options,
+    servers: Vec<Server>,
+    brokers: Vec<Option<Broker>>,
+    broker_endpoints: Vec<String>,
+    proxies: Vec<Proxy>,
+    redis: Option<RedisServer>,
+    store_url: String,
+    directory: TempDir,
+    launches: usize,
+}
+
+impl Cluster {
+    /// Starts everything and waits until all servers are registered.
+    ///
+    /// # Errors
+    /// When a process does not start.
+    pub fn start(options: Options) -> Result<Self> {
+        let directory = TempDir::with_prefix("waypost-chaos-")?;
+        let redis = match options.store {
+            Store::Embedded => None,
+            Store::Redis => Some(RedisServer::start()?),
+        };
+        let store_url = match &redis {
+            Some(redis) => redis.url(),
+            None => format!("embedded:{}", directory.path().join("sessions").display()),
+        };
+        let mut cluster = Self {
+            world: World::default(),
+            options: options.clone(),
+            servers: Vec::new(),
+            brokers: Vec::new(),
+            broker_endpoints: Vec::new(),
+            proxies: Vec::new(),
+            redis,
+            store_url,
+            directory,
+            launches: 0,
+        };
+        if let Topology::Brokers(count) = options.topology {
+            for _ in 0..count {
+                let broker = cluster.launch_broker("tcp://127.0.0.1:0")?;
+                let endpoint = broker.endpoint().to_owned();
+                if options.proxies {
+                    cluster.proxies.push(Proxy::start(&endpoint)?);
+                }
+                cluster.broker_endpoints.push(endpoint);
+                cluster.brokers.push(Some(broker));
+            }
+        }
+        for index in 0..options.servers {
+            let server = cluster.launch(&format!("s{}", index + 1))?;
+            cluster.servers.push(server);
+        }
+        for index in 0..options.servers {
+            cluster.await_registered(cluster.servers[index].id())?;
+        }
+        Ok(cluster)
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let term = format!("{}ms", self.options.lease_term.as_millis());
+        let mut arguments = vec![
+            "--lease-term".to_owned(),
+            term,
+            "--log".to_owned(),
+            "info".to_owned(),
+        ];
+        arguments.extend(self.options.arguments.iter().cloned());
+        arguments
+    }
+
+    fn launch_broker(&mut self, listen: &str) -> Result<Broker> {
+        let mut arguments = self.arguments();
+        arguments.extend(["--store".to_owned(), self.store_url.clone()]);
+        self.launches += 1;
+        let launch = Launch {
+            program: "waypost-broker",
+            arguments,
+            directory: self.directory.path().to_owned(),
+        };
+        Broker::start(&launch, &format!("broker-{}", self.launches), listen)
+    }
+
+    /// Starts a server of that identity, be there another one or not, that is not among [`servers`](Self::servers).
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn launch(&self, identity: &str) -> Result<Server> {
+        let mut arguments = self.arguments();
+        let program = match self.options.topology {
+            Topology::Mesh => {
+                arguments.extend(["--store".to_owned(), self.store_url.clone()]);
+                "waypost-brokerless"
+            }
+            Topology::Brokers(_) => {
+                for (index, endpoint) in self.broker_endpoints.iter().enumerate() {
+                    let endpoint = self
+                        .proxies
+                        .get(index)
+                        .map_or_else(|| endpoint.clone(), Proxy::endpoint);
+                    arguments.extend(["--broker".to_owned(), endpoint]);
+                }
+                "waypost-server"
+            }
+        };
+        let launch = Launch {
+            program,
+            arguments,
+            directory: self.directory.path().to_owned(),
+        };
+        Server::start(&self.world, &launch, identity)
+    }
+
+    /// Waits until a server has registered.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn await_registered(&self, id: ServerId) -> Result<()> {
+        self.world.wait("a server registers", PATIENCE, |oracle| {
+            if oracle.has_ended(id) {
+                return None;
+            }
+            (!oracle.incarnations(id).is_empty()).then_some(())
+        })
+    }
+
+    /// The oracle and waiting for it.
+    #[must_use]
+    pub const fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The servers.
+    #[must_use]
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// One of them.
+    pub fn server_mut(&mut self, index: usize) -> &mut Server {
+        &mut self.servers[index]
+    }
+
+    /// The brokers' endpoints.
+    #[must_use]
+    pub fn broker_endpoints(&self) -> &[String] {
+        &self.broker_endpoints
+    }
+
+    /// The process id of a running broker.
+    #[must_use]
+    pub fn broker_pid(&self, index: usize) -> Option<u32> {
+        Some(self.brokers.get(index)?.as_ref()?.pid())
+    }
+
+    /// The proxies in front of the brokers.
+    #[must_use]
+    pub fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+
+    /// The datastore's process.
+    ///
+    /// # Errors
+    /// When the store is none.
+    pub fn redis(&mut self) -> Result<&mut RedisServer> {
+        self.redis.as_mut().context("this cluster has no redis-server")
+    }
+
+    /// Kills a server and starts one of the same identity in its place.
+    ///
+    /// # Errors
+    /// When that does not start.
+    pub fn restart_killed(&mut self, index: usize) -> Result<()> {
+        let identity = self.servers[index].identity().to_owned();
+        let server = self.launch(&identity)?;
+        let id = server.id();
+        self.servers[index] = server;
+        self.await_registered(id)
+    }
+
+    /// Kills a broker.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn kill_broker(&mut self, index: usize) -> Result<()> {
+        self.world.change(crate::Oracle::disturb);
+        if let Some(mut broker) = self.brokers[index].take() {
+            broker.kill()?;
+        }
+        Ok(())
+    }
+
+    /// Ends a broker as an operator does; it must exit with 0.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn stop_broker(&mut self, index: usize) -> Result<()> {
+        self.world.change(crate::Oracle::disturb);
+        if let Some(mut broker) = self.brokers[index].take() {
+            let status = broker.terminate(PATIENCE)?;
+            anyhow::ensure!(
+                status.success(),
+                "a broker that was asked to end exits with {status}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Starts a broker again where it was.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_broker(&mut self, index: usize) -> Result<()> {
+        let endpoint = self.broker_endpoints[index].clone();
+        self.brokers[index] = Some(self.launch_broker(&endpoint)?);
+        Ok(())
+    }
+
+    /// Stops or continues a broker.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn signal_broker(&self, index: usize, signal: Signal) -> Result<()> {
+        self.world.change(crate::Oracle::disturb);
+        signal.send(self.broker_pid(index).context("that broker does not run")?)
+    }
+
+    /// Connects clients `PREFIX0` to `PREFIXcount`, one server after the other, and waits until all are; returns their
+    /// names with the index of their server.
+    ///
+    /// # Errors
+    /// When they are not connected in time.
+    pub fn spread(&self, prefix: &str, count: usize) -> Result<Vec<(String, usize)>> {
+        let clients: Vec<(String, usize)> = (0..count)
+            .map(|i| (format!("{prefix}{i}"), i % self.servers.len()))
+            .collect();
+        for (client, index) in &clients {
+            self.servers[*index].connect(client);
+        }
+        self.await_held(&clients)?;
+        Ok(clients)
+    }
+
+    /// Waits until each client is held by the server of that index.
+    ///
+    /// # Errors
+    /// When that does not come to be.
+    pub fn await_held(&self, clients: &[(String, usize)]) -> Result<()> {
+        self.world.wait("all clients are connected", PATIENCE, |oracle| {
+            let all = clients
+                .iter()
+                .all(|(client, index)| oracle.holds(self.servers[*index].id(), client));
+            all.then_some(())
+        })
+    }
+
+    /// Waits for the outcomes of these sends and until what was delivered has been printed; adds the outcomes up.
+    ///
+    /// # Errors
+    /// When one is missing for long.
+    pub fn outcomes(&self, ids: &[u64]) -> Result<crate::Outcomes> {
+        let outcomes = self
+            .world
+            .wait("every acked send has its outcome", PATIENCE, |oracle| {
+                oracle.outcomes_of(ids)
+            })?;
+        self.world
+            .wait("what was delivered is printed", PATIENCE, |oracle| {
+                oracle.were_seen(ids).then_some(())
+            })?;
+        Ok(outcomes)
+    }
+
+    /// Waits for outcomes that must all be one.
+    ///
+    /// # Errors
+    /// When one is another or missing.
+    pub fn all_end(&self, ids: &[u64], outcome: &str) -> Result<()> {
+        let outcomes = self.outcomes(ids)?;
+        anyhow::ensure!(
+            outcomes.keys().all(|key| key == outcome),
+            "all of {} sends should be {outcome}: {outcomes:?}",
+            ids.len()
+        );
+        Ok(())
+    }
+
+    /// Asks one server for many clients; the answers in their order.
+    ///
+    /// # Errors
+    /// When answers are missing for long.
+    pub fn locate(&self, by: usize, clients: &[String]) -> Result<Vec<Result<Option<String>, String>>> {
+        let mut answers = Vec::with_capacity(clients.len());
+        for clients in clients.chunks(LOCATES_MAX) {
+            let ids: Vec<u64> = clients
+                .iter()
+                .map(|client| self.servers[by].locate(client))
+                .collect();
+            answers.extend(self.world.wait("every locate is answered", PATIENCE, |oracle| {
+                ids.iter()
+                    .map(|id| oracle.located(*id))
+                    .collect::<Option<Vec<_>>>()
+            })?);
+        }
+        Ok(answers)
+    }
+
+    /// Waits until nothing is under way, every client has exactly one holder, and every server locates each client at its
+    /// holder; then closes the accounts.
+    ///
+    /// # Errors
+    /// When the cluster does not come to rest in time, or a promise was broken.
+    pub fn settle(&self, patience: Duration) -> Result<crate::Outcomes> {
+        let until = Instant::now() + patience;
+        let ids: Vec<ServerId> = self.servers.iter().map(Server::id).collect();
+        self.world
+            .wait("every operation has its answer", patience, |oracle| {
+                let connected = ids
+                    .iter()
+                    .all(|id| oracle.has_ended(*id) || oracle.is_connected_up(*id));
+                (oracle.owed() == 0 && connected && oracle.all_delivered_were_seen()).then_some(())
+            })?;
+        let mut by = 0;
+        loop {
+            let (clients, holders): (Vec<String>, Vec<Vec<ServerId>>) =
+                self.world.oracle().held().into_iter().unzip();
+            while self.world.oracle().has_ended(self.servers[by].id()) {
+                by += 1;
+                anyhow::ensure!(by < self.servers.len(), "no server is left");
+            }
+            let answers = self.locate(by, &clients)?;
+            let wrong =
+                clients
+                    .iter()
+                    .zip(holders)
+                    .zip(answers)
+                    .find(|((_, holders), answer)| match &holders[..] {
+                        [holder] => {
+                            answer.as_ref().ok().and_then(Option::as_deref)
+                                != Some(&*self.identity_of(*holder))
+                        }
+                        _ => true,
+                    });
+            match wrong {
+                None => {
+                    by += 1;
+                    if by >= self.servers.len() {
+                        break;
+                    }
+                }
+                Some(((client, holders), answer)) if Instant::now() > until => bail!(
+                    "{} says that {client} is at {answer:?}; it says of itself that it is at {holders:?}\n{}",
+                    self.servers[by].identity(),
+                    self.world.oracle().evidence(client),
+                ),
+                Some(_) => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+        self.world.change(crate::Oracle::close_accounts)
+    }
+
+    fn identity_of(&self, id: ServerId) -> String {
+        self.world.oracle().identity(id).to_owned()
+    }
+
+    /// Ends all servers by `quit`; each must exit with 0 and have given every outcome.
+    ///
+    /// # Errors
+    /// When one does not.
+    pub fn finish(mut self) -> Result<crate::Outcomes> {
+        for server in &self.servers {
+            server.quit();
+        }
+        for server in &mut self.servers {
+            let status = server.wait(PATIENCE)?;
+            anyhow::ensure!(status.success(), "{} exits with {status}", server.identity());
+        }
+        for index in 0..self.brokers.len() {
+            self.stop_broker(index)?;
+        }
+        self.world.change(crate::Oracle::close_accounts)
+    }
+
+    /// What the processes logged, for a failed check.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        let mut logs = String::new();
+        let entries = std::fs::read_dir(self.directory.path())
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths
+            .into_iter()
+            .filter(|path| path.extension().is_some_and(|kind| kind == "log"))
+        {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            logs.push_str(&format!(
+                "--- {}\n",
+                path.file_stem().unwrap_or_default().to_string_lossy()
+            ));
+            for line in lines.iter().skip(lines.len().saturating_sub(30)) {
+                logs.push_str(line);
+                logs.push('\n');
+            }
+        }
+        logs
+    }
+
+    /// Waits until a server says that nobody holds the client.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn await_nobody(&self, by: usize, client: &str, patience: Duration) -> Result<()> {
+        let clients = [client.to_owned()];
+        eventually("nobody holds the client", patience, || {
+            Ok(matches!(&self.locate(by, &clients)?[..], [Ok(None)]).then_some(()))
+        })
+    }
+}

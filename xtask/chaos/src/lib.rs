@@ -1,0 +1,26 @@
+//! A black-box checker: drives real executables over `--stdio`, breaks them, and holds what they say against the
+//! promises.
+//!
+//! [`Cluster`] starts brokers, servers and the datastore as processes; [`Oracle`] sees every line written to them and
+//! every event that they print, and notes each broken promise with the lines that prove it; [`run`] mixes everything at
+//! random from one seed. The scenarios are this package's tests.
+
+mod build;
+mod cluster;
+mod hostile;
+mod oracle;
+mod proxy;
+mod random;
+mod redis;
+mod server;
+mod world;
+
+pub use build::executable;
+pub use cluster::{Cluster, Options, Store, Topology};
+pub use hostile::{Hostile, rss_kib};
+pub use oracle::{Oracle, Outcomes};
+pub use proxy::{Proxy, Way};
+pub use random::{Summary, run};
+pub use redis::RedisServer;
+pub use server::{Broker, Server, ServerId, Signal};
+pub use world::{World, eventually};

@@ -1,0 +1,49 @@
+//! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis]`
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use lexopt::{Arg, ValueExt as _};
+use waypost_chaos::{Options, Store, Topology};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to be told when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let (mut seconds, mut seed) = (30u64, None);
+    let (mut topology, mut store) = ("brokerless".to_owned(), "embedded".to_owned());
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("seconds") => seconds = parser.value()?.parse()?,
+            Arg::Long("seed") => seed = Some(parser.value()?.parse::<u64>()?),
+            Arg::Long("topology") => topology = parser.value()?.string()?,
+            Arg::Long("store") => store = parser.value()?.string()?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let seed = match seed {
+        Some(seed) => seed,
+        None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
+    };
+    let repeat =
+        format!("cargo xtask chaos --seconds {seconds} --seed {seed} --topology {topology} --store {store}");
+    let mut options = Options::new(topology.parse::<Topology>()?, store.parse::<Store>()?);
+    options.proxies = matches!(options.topology, Topology::Brokers(_));
+    let mut out = std::io::stdout();
+    writeln!(out, "{repeat}")?;
+    let summary = waypost_chaos::run(options, seed, Duration::from_secs(seconds))
+        .with_context(|| format!("a promise was broken; to repeat it (timing permitting):\n  {repeat}"))?;
+    writeln!(out, "{summary}\nall promises kept")?;
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! A real `redis-server` that can be stopped, killed and started again empty.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+
+use crate::server::Signal;
+use crate::world::eventually;
+
+/// How long it may take to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A port that is free now.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A running server, always on the same port; it keeps nothing on disk.
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    directory: TempDir,
+    child: Child,
+}
+
+impl RedisServer {
+    /// Starts one on a free port.
+    ///
+    /// # Errors
+    /// When `redis-server` (or what `WAYPOST_TEST_REDIS_SERVER` names) cannot be run.
+    pub fn start() -> Result<Self> {
+        let (port, directory) = (free_port()?, TempDir::new()?);
+        let child = spawn(port, directory.path().to_owned())?;
+        Ok(Self {
+            port,
+            directory,
+            child,
+        })
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Stops or continues it.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        signal.send(self.child.id())
+    }
+
+    /// Kills it; all that it knew is gone.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn kill(&mut self) -> Result<()> {
+        // A stopped process takes SIGKILL too.
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again after [`kill`](Self::kill), empty.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.child = spawn(self.port, self.directory.path().to_owned())?;
+        Ok(())
+    }
+
+    /// Forgets everything, as an operator's slip.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn flush_all(&self) -> Result<()> {
+        use std::io::{Read as _, Write as _};
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer)?;
+        ensure!(&answer == b"+OK\r\n", "redis-server refused FLUSHALL");
+        Ok(())
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(port: u16, directory: PathBuf) -> Result<Child> {
+    let program = std::env::var_os("WAYPOST_TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
+    let mut child = Command::new(&program)
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+        ])
+        .arg(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run {}: install redis-server", program.to_string_lossy()))?;
+    eventually("redis-server accepts connections", PATIENCE, || {
+        if let Some(status) = child.try_wait()? {
+            anyhow::bail!("redis-server ended at once: {status}");
+        }
+        Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
+    })?;
+    Ok(child)
+}

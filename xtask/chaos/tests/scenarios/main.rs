@@ -1,0 +1,88 @@
+//! Real executables through everything that may happen to them, held against the promises.
+
+mod hostile;
+mod leaving;
+mod lines;
+mod moves;
+mod outages;
+mod sends;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use waypost_chaos::{Cluster, Options, Store, Topology};
+
+/// How long a cluster may take to come to rest on a busy machine.
+const REST: Duration = Duration::from_secs(30);
+
+/// Plays a scenario on a fresh cluster, and shows the processes' logs when it fails.
+#[track_caller]
+fn play(options: Options, scenario: impl FnOnce(&mut Cluster) -> Result<()>) {
+    let mut cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error:?}"));
+    if let Err(error) = scenario(&mut cluster) {
+        panic!("{error:?}\n{}", cluster.logs());
+    }
+    if let Err(error) = cluster.finish() {
+        panic!("at the end: {error:?}");
+    }
+}
+
+fn mesh(store: Store) -> Options {
+    Options::new(Topology::Mesh, store)
+}
+
+fn broker(store: Store) -> Options {
+    Options::new(Topology::Brokers(1), store)
+}
+
+/// One test for each cluster that a scenario is played on.
+macro_rules! on {
+    ($scenario:path: $($name:ident = $options:expr;)+) => {
+        $(#[test]
+        fn $name() {
+            crate::play($options, $scenario);
+        })+
+    };
+}
+use on;
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+/// A few seconds of everything at once.
+mod random {
+    use std::time::Duration;
+
+    use waypost_chaos::{Options, Store, Topology, run};
+
+    fn everything(topology: Topology, store: Store) {
+        let mut options = Options::new(topology, store);
+        options.proxies = matches!(topology, Topology::Brokers(_));
+        run(options, 1, Duration::from_secs(10)).unwrap_or_else(|error| panic!("{error:?}"));
+    }
+
+    #[test]
+    fn a_mesh_survives_everything_at_once() {
+        everything(Topology::Mesh, Store::Embedded);
+    }
+
+    #[test]
+    fn a_mesh_on_redis_survives_everything_at_once() {
+        everything(Topology::Mesh, Store::Redis);
+    }
+
+    #[test]
+    fn two_brokers_survive_everything_at_once() {
+        everything(Topology::Brokers(2), Store::Redis);
+    }
+}
