@@ -38,6 +38,8 @@ struct Process {
     drained: bool,
     ended: bool,
     killed: bool,
+    /// It was told to end without reading all that was written to it.
+    cut_short: bool,
     /// The newest message of each (server, sending client, receiving client) that was delivered here.
     newest: HashMap<(ServerId, String, String), u64>,
     displaced: HashMap<String, u32>,
@@ -115,6 +117,11 @@ impl Oracle {
         process.killed = true;
         self.lost_inboxes
             .extend(process.holds.keys().chain(process.pending.keys()).cloned());
+    }
+
+    /// A process is told to end at once: what it has not read has no outcome.
+    pub(crate) fn cut_short(&mut self, id: ServerId) {
+        self.processes[id.0].cut_short = true;
     }
 
     pub(crate) fn ended(&mut self, id: ServerId) {
@@ -433,7 +440,7 @@ impl Oracle {
     /// Sends without outcome whose process lives.
     pub fn owed(&self) -> usize {
         let owed =
-            |sent: &&Sent| sent.is_acked && sent.outcome.is_none() && !self.processes[sent.by.0].killed;
+            |sent: &&Sent| sent.is_acked && sent.outcome.is_none() && !self.processes[sent.by.0].may_owe();
         self.sent.values().filter(owed).count()
     }
 
@@ -446,7 +453,9 @@ impl Oracle {
         let owed: Vec<u64> = self
             .sent
             .iter()
-            .filter(|(_, sent)| sent.is_acked && sent.outcome.is_none() && !self.processes[sent.by.0].killed)
+            .filter(|(_, sent)| {
+                sent.is_acked && sent.outcome.is_none() && !self.processes[sent.by.0].may_owe()
+            })
             .map(|(id, _)| *id)
             .take(3)
             .collect();
@@ -646,6 +655,10 @@ impl Oracle {
 }
 
 impl Process {
+    const fn may_owe(&self) -> bool {
+        self.killed || self.cut_short
+    }
+
     fn answer(&mut self, client: &str) {
         if let Some(count) = self.pending.get_mut(client) {
             *count -= 1;

@@ -299,8 +299,10 @@ impl Server {
     /// # Errors
     /// When it has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        if signal == Signal::Stop {
-            self.world.change(crate::Oracle::disturb);
+        match signal {
+            Signal::Stop => self.world.change(crate::Oracle::disturb),
+            Signal::Term => self.world.change(|oracle| oracle.cut_short(self.id)),
+            Signal::Continue => {}
         }
         signal.send(self.child.id())
     }
