@@ -26,6 +26,22 @@ pub(crate) fn peak_bytes(pid: u32) -> u64 {
     status(pid, "VmHWM:")
 }
 
+/// Memory that the machine has left, in bytes.
+pub(crate) fn available_bytes() -> u64 {
+    memory_info("MemAvailable:")
+}
+
+fn memory_info(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    text.lines().find_map(|line| kib(line, field)).unwrap_or_default()
+}
+
+/// The bytes in a line such as `VmHWM:  17 kB`.
+fn kib(line: &str, field: &str) -> Option<u64> {
+    let number = line.strip_prefix(field)?.trim().strip_suffix("kB")?;
+    Some(number.trim().parse::<u64>().ok()? * 1024)
+}
+
 /// Memory of its own that is resident now, without mapped files, in bytes.
 pub(crate) fn anonymous_bytes(pid: u32) -> u64 {
     status(pid, "RssAnon:")
@@ -33,12 +49,7 @@ pub(crate) fn anonymous_bytes(pid: u32) -> u64 {
 
 fn status(pid: u32, field: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    text.lines()
-        .find_map(|line| line.strip_prefix(field))
-        .and_then(|rest| rest.trim().strip_suffix("kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok())
-        .unwrap_or_default()
-        * 1024
+    text.lines().find_map(|line| kib(line, field)).unwrap_or_default()
 }
 
 /// The machine in a line: processor, cores, memory, system.
@@ -52,12 +63,7 @@ pub(crate) fn machine() -> String {
             rest.trim_start_matches([' ', '\t', ':'])
         });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let memory = read("/proc/meminfo")
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .unwrap_or_default()
-        >> 20;
+    let memory = memory_info("MemTotal:") >> 30;
     let kernel = read("/proc/sys/kernel/osrelease");
     format!("{model}, {cores} cores, {memory} GiB, Linux {}", kernel.trim())
 }

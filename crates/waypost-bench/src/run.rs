@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
                 Ok(()) => all.push(running),
                 Err(error) => {
                     let name = running.system.name();
-                    self.note(format!("{name}: {step} with {clients} clients failed: {error:#}"));
+                    self.note(format!("{name}: {clients} clients: {step}: {error:#}"));
                     running.stop().await;
                 }
             }

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::control::{Answer, Command, Mode};
 use crate::measure;
@@ -157,6 +157,10 @@ async fn register(run: &mut Run<'_>, running: &mut Running, clients: usize) -> R
         count: clients,
         batched: true,
     };
+    let needed = running.system.client_bytes() * clients as u64;
+    if needed > proc::available_bytes() / 2 {
+        bail!("left out, it would take about {} MiB", needed >> 20);
+    }
     let before = proc::anonymous_bytes(running.b.pid);
     let cpu_before = running.cpu();
     let answer: Answer = running.b.ask(&command).await?;

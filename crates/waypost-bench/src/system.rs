@@ -62,6 +62,15 @@ impl System {
         matches!(self, Self::Brokerless(_) | Self::BrokerTcp(_) | Self::BrokerUnix)
     }
 
+    /// What its processes take for each client, where that is so much that it may not fit, in bytes.
+    pub(crate) const fn client_bytes(self) -> u64 {
+        match self {
+            // `async-nats` keeps a queue of about 6 KB a subscription, in both servers.
+            Self::Nats => 14_000,
+            _ => 1000,
+        }
+    }
+
     /// The program that must be installed for it.
     pub(crate) const fn needs(self) -> Option<&'static str> {
         match self {
