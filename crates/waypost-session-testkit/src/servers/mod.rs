@@ -3,3 +3,5 @@
 #[cfg(feature = "couchbase")]
 pub mod couchbase;
 pub mod redis;
+#[cfg(feature = "riak")]
+pub mod riak;

@@ -1,0 +1,221 @@
+//! Makes the bucket fit: siblings allowed, and the replicas and quorums that the URL names.
+
+use bytes::Bytes;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use waypost_session::ErrorKind;
+
+use crate::fault::{Fault, of_status};
+use crate::http::Request;
+use crate::object::Objects;
+use crate::settings::Settings;
+
+/// Reads the bucket's properties, refuses what cannot work, sets what is missing, and waits until every node that can be
+/// reached knows.
+pub(crate) async fn prepare(objects: &Objects, settings: &Settings, deadline: Instant) -> Result<(), Fault> {
+    let props = match properties(objects, deadline).await {
+        Err(fault) if settings.bucket_type.is_some() && fault.kind == ErrorKind::Unavailable => {
+            // No such route is what a starting node says, and what is said of an unknown type: an object's is clearer.
+            let soon = Instant::now() + objects.timeout() / 2;
+            objects.get(crate::key::MARKER, soon).await.map(drop)?;
+            properties(objects, soon).await?
+        }
+        props => props?,
+    };
+    check(&props)?;
+    let wanted = wanted(settings, &props);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    set(objects, &wanted, deadline).await?;
+    for host in objects.hosts() {
+        loop {
+            let request = Request::get(target(objects));
+            // A node that cannot be reached learns it from the others before it serves.
+            let Ok(answer) = objects.send_to(host, &request, deadline).await else {
+                break;
+            };
+            if answer.status != 200 {
+                break;
+            }
+            let props = parse(&answer.body)?;
+            if props.get("allow_mult") == Some(&Value::Bool(true)) {
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Err(Fault::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "{}: the node has not yet learnt the bucket's properties",
+                        host.shown
+                    ),
+                ));
+            }
+            tokio::time::sleep(core::time::Duration::from_millis(50)).await;
+        }
+    }
+    Ok(())
+}
+
+fn target(objects: &Objects) -> String {
+    [objects.bucket(), "/props"].concat()
+}
+
+async fn properties(objects: &Objects, deadline: Instant) -> Result<Map<String, Value>, Fault> {
+    // An unknown type is told apart from a starting node by the caller, which needs the time to do so.
+    let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+    let answer = objects.send(Request::get(target(objects)), half).await?;
+    if answer.status != 200 {
+        return Err(of_status(
+            "props",
+            answer.status,
+            answer.is_text(),
+            &answer.text(),
+        ));
+    }
+    parse(&answer.body)
+}
+
+fn parse(body: &Bytes) -> Result<Map<String, Value>, Fault> {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(mut answer)) => match answer.remove("props") {
+            Some(Value::Object(props)) => Ok(props),
+            _ => Err(strange()),
+        },
+        _ => Err(strange()),
+    }
+}
+
+fn strange() -> Fault {
+    Fault::new(
+        ErrorKind::Unexpected,
+        "the bucket's properties cannot be read: is this Riak's HTTP interface?",
+    )
+}
+
+/// What no setting of ours can mend.
+fn check(props: &Map<String, Value>) -> Result<(), Fault> {
+    let refused = |message: &str| Err(Fault::new(ErrorKind::ConfigInvalid, message));
+    let is = |name: &str| props.get(name) == Some(&Value::Bool(true));
+    if is("last_write_wins") {
+        return refused(
+            "the bucket has last_write_wins=true, which loses claims: use another bucket or bucket type",
+        );
+    }
+    if is("write_once") {
+        return refused("the bucket type has write_once=true, and records change: use another bucket type");
+    }
+    if is("consistent") {
+        return refused(
+            "the bucket type is strongly consistent and has no siblings: use another bucket type",
+        );
+    }
+    if props.contains_key("datatype") {
+        return refused("the bucket type is for data types: use one without `datatype`");
+    }
+    Ok(())
+}
+
+/// The properties that differ from what is needed.
+fn wanted(settings: &Settings, props: &Map<String, Value>) -> Map<String, Value> {
+    let mut all = Map::new();
+    all.insert("allow_mult".to_owned(), Value::Bool(true));
+    // Without it a busy object keeps siblings that its writers have seen.
+    all.insert("dvv_enabled".to_owned(), Value::Bool(true));
+    if let Some(n_val) = settings.n_val {
+        all.insert("n_val".to_owned(), json!(n_val));
+    }
+    for (name, text) in &settings.named {
+        let value = text
+            .parse::<u64>()
+            .map_or_else(|_| json!(text), |number| json!(number));
+        all.insert((*name).to_owned(), value);
+    }
+    all.retain(|name, value| props.get(name) != Some(value));
+    if !all.is_empty() {
+        // Riak refuses siblings beside last_write_wins, which a bucket type may have set differently since.
+        all.insert("last_write_wins".to_owned(), Value::Bool(false));
+    }
+    all
+}
+
+async fn set(objects: &Objects, wanted: &Map<String, Value>, deadline: Instant) -> Result<(), Fault> {
+    match put(objects, wanted, deadline).await {
+        // Old nodes do not know this one and do without.
+        Err(fault) if fault.kind == ErrorKind::Unexpected && wanted.contains_key("dvv_enabled") => {
+            let mut less = wanted.clone();
+            less.remove("dvv_enabled");
+            put(objects, &less, deadline).await
+        }
+        done => done,
+    }
+}
+
+async fn put(objects: &Objects, wanted: &Map<String, Value>, deadline: Instant) -> Result<(), Fault> {
+    let request = Request {
+        method: Method::PUT,
+        target: target(objects),
+        vclock: None,
+        body: Some(Bytes::from(json!({ "props": wanted }).to_string())),
+    };
+    objects.send(request, deadline).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use waypost_session::StoreUrl;
+
+    use super::*;
+
+    fn props(text: &str) -> Map<String, Value> {
+        parse(&Bytes::from(format!("{{\"props\":{text}}}"))).unwrap()
+    }
+
+    #[test]
+    fn buckets_that_lose_writes_are_refused() {
+        for (text, says) in [
+            (r#"{"last_write_wins":true}"#, "last_write_wins"),
+            (r#"{"write_once":true}"#, "write_once"),
+            (r#"{"consistent":true}"#, "consistent"),
+            (r#"{"datatype":"set"}"#, "datatype"),
+        ] {
+            let fault = check(&props(text)).unwrap_err();
+            assert!(
+                fault.kind == ErrorKind::ConfigInvalid && fault.message.contains(says),
+                "{fault:?}"
+            );
+        }
+        assert!(check(&props(r#"{"last_write_wins":false,"allow_mult":false}"#)).is_ok());
+    }
+
+    #[test]
+    fn only_what_differs_is_set() {
+        let settings = |url: &str| Settings::from_url(&StoreUrl::parse(url).unwrap()).unwrap();
+        let plain = settings("riak+http://h");
+        assert!(
+            wanted(
+                &plain,
+                &props(r#"{"allow_mult":true,"dvv_enabled":true,"n_val":3}"#)
+            )
+            .is_empty()
+        );
+        let set = wanted(&plain, &props(r#"{"allow_mult":false,"dvv_enabled":true}"#));
+        assert_eq!(
+            set,
+            *json!({"allow_mult": true, "last_write_wins": false})
+                .as_object()
+                .unwrap()
+        );
+        let set = wanted(
+            &settings("riak+http://h?n_val=2&r=one&w=2"),
+            &props(r#"{"allow_mult":true,"dvv_enabled":true,"n_val":3,"r":"quorum","w":2}"#),
+        );
+        assert_eq!(
+            set,
+            *json!({"n_val": 2, "r": "one", "last_write_wins": false})
+                .as_object()
+                .unwrap()
+        );
+    }
+}

@@ -1,0 +1,301 @@
+//! Objects: read with all their siblings, written with the vclock of what was read, deleted; again where a node fails.
+
+use core::time::Duration;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use reqwest::Method;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use waypost_session::{ErrorKind, StoreError};
+
+use crate::age;
+use crate::fault::{Again, Fault, of_status};
+use crate::hosts::{Host, Hosts};
+use crate::http::{Answer, Http, Request};
+use crate::key::percent_encode;
+use crate::multipart;
+use crate::settings::Settings;
+
+/// Before the same node is asked again; doubles up to sixteen times that.
+const PAUSE: Duration = Duration::from_millis(20);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is stored under a key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Object {
+    /// The values of all siblings; none when nothing is there.
+    pub(crate) values: Vec<Bytes>,
+    /// To be sent with what is written over it; tombstones have one too.
+    pub(crate) vclock: Option<String>,
+    /// How long ago it was written, by the datastore's clock, to the second.
+    pub(crate) age: Option<Duration>,
+}
+
+/// The objects of one bucket.
+pub(crate) struct Objects {
+    http: Arc<Http>,
+    hosts: Hosts,
+    slots: Semaphore,
+    timeout: Duration,
+    /// `/types/T/buckets/B` or `/buckets/B`.
+    bucket: String,
+    read: String,
+    write: String,
+}
+
+impl Objects {
+    pub(crate) fn new(settings: &Settings, turn: usize) -> Result<Self, StoreError> {
+        let scheme = if settings.tls { "https" } else { "http" };
+        let host = |(name, port): &(String, u16)| {
+            let shown = if name.contains(':') {
+                format!("[{name}]:{port}")
+            } else {
+                format!("{name}:{port}")
+            };
+            Arc::new(Host::new(format!("{scheme}://{shown}"), shown))
+        };
+        let mut bucket = String::new();
+        if let Some(name) = &settings.bucket_type {
+            bucket.push_str("/types/");
+            percent_encode(name, &mut bucket);
+        }
+        bucket.push_str("/buckets/");
+        percent_encode(&settings.bucket, &mut bucket);
+        let q = &settings.quorums;
+        Ok(Self {
+            http: Arc::new(Http::new(settings)?),
+            hosts: Hosts::new(settings.hosts.iter().map(host).collect(), turn),
+            slots: Semaphore::new(settings.connections),
+            timeout: settings.timeout,
+            bucket,
+            read: format!("?r={}&pr={}", q.r, q.pr),
+            write: format!("?w={}&dw={}&pw={}", q.w, q.dw, q.pw),
+        })
+    }
+
+    /// Until when a call that begins now may take.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(crate) fn close(&self) {
+        self.http.close();
+        self.slots.close();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.http.is_closed()
+    }
+
+    pub(crate) fn hosts(&self) -> &[Arc<Host>] {
+        self.hosts.all()
+    }
+
+    pub(crate) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    fn target(&self, key: &str, query: &str) -> String {
+        let mut target = String::with_capacity(self.bucket.len() + key.len() * 2 + query.len() + 32);
+        target.push_str(&self.bucket);
+        target.push_str("/keys/");
+        percent_encode(key, &mut target);
+        target.push_str(query);
+        target
+    }
+
+    /// Reads an object with all its siblings.
+    pub(crate) async fn get(&self, key: &str, deadline: Instant) -> Result<Object, Fault> {
+        let request = Request::get(self.target(key, &self.read));
+        object(&self.send(request, deadline).await?)
+    }
+
+    /// Writes an object and reads it back as the replicas have it then: concurrent writes show as siblings.
+    pub(crate) async fn put(
+        &self,
+        key: &str,
+        vclock: Option<String>,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Object, Fault> {
+        let target = self.target(key, &[&*self.write, "&returnbody=true"].concat());
+        let answer = self.send(put(target, vclock, body), deadline).await?;
+        object(&answer).map_err(|fault| fault.sent(true))
+    }
+
+    /// Writes an object without reading it back.
+    pub(crate) async fn put_blind(
+        &self,
+        key: &str,
+        vclock: Option<String>,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let target = self.target(key, &self.write);
+        self.send(put(target, vclock, body), deadline).await.map(drop)
+    }
+
+    /// Deletes what was read under that vclock. What was written since stays, beside the tombstone.
+    pub(crate) async fn delete(
+        &self,
+        key: &str,
+        vclock: Option<String>,
+        deadline: Instant,
+    ) -> Result<(), Fault> {
+        let request = Request {
+            method: Method::DELETE,
+            target: self.target(key, &self.write),
+            vclock,
+            body: None,
+        };
+        self.send(request, deadline).await.map(drop)
+    }
+
+    /// Sends a request to one node after the other until one has answered properly.
+    pub(crate) async fn send(&self, mut request: Request, deadline: Instant) -> Result<Answer, Fault> {
+        let mut tried: Vec<usize> = Vec::new();
+        let mut sent = false;
+        let mut pause = PAUSE;
+        let mut hope = false;
+        let bare = request.target.clone();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left < Duration::from_millis(1) {
+                return Err(Fault::out_of_time().sent(sent));
+            }
+            let Some((index, host)) = self.hosts.pick(&tried) else {
+                return Err(Fault::new(
+                    ErrorKind::ConfigInvalid,
+                    "the store url names no host",
+                ));
+            };
+            let slot = match tokio::time::timeout(left, self.slots.acquire()).await {
+                Ok(Ok(slot)) => slot,
+                Ok(Err(_)) => {
+                    return Err(Fault::new(ErrorKind::Unavailable, "the store is closed").sent(sent));
+                }
+                Err(_) => return Err(Fault::out_of_time().sent(sent)),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            // A node that hangs must leave time for another.
+            let share = if self.hosts.all().len() > tried.len() + 1 {
+                left / 2
+            } else {
+                left
+            };
+            if bare.contains("/keys/") {
+                // The node gives up when we do.
+                request.target = format!("{bare}&timeout={}", share.as_millis().max(1));
+            }
+            let answer = self.http.send(&host, &request, share).await;
+            drop(slot);
+            let mut fault = match answer.and_then(|answer| understood(&host.shown, answer)) {
+                Ok(answer) => {
+                    host.succeeded();
+                    return Ok(answer);
+                }
+                Err(fault) => fault,
+            };
+            sent |= fault.sent && request.is_write();
+            fault.sent = sent;
+            if !tried.contains(&index) {
+                tried.push(index);
+            }
+            match fault.again {
+                Again::Never | Again::AfterReading => return Err(fault),
+                Again::Later => hope = true,
+                Again::Elsewhere => {}
+            }
+            self.eject(&host);
+            if tried.len() == self.hosts.all().len() {
+                // Where no node listens, whoever asked knows best when to try again.
+                if !hope || Instant::now() + pause >= deadline {
+                    return Err(fault);
+                }
+                hope = false;
+                tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
+                pause = (pause * 2).min(PAUSE * 16);
+                tried.clear();
+            }
+        }
+    }
+
+    /// Leaves the node out while there are others, and probes it until it answers.
+    fn eject(&self, host: &Arc<Host>) {
+        if self.hosts.all().len() < 2 {
+            return;
+        }
+        if let Some(pause) = host.failed() {
+            tracing::warn!(node = %host.shown, "a Riak node fails and is left out until it answers again");
+            tokio::spawn(probe(Arc::downgrade(&self.http), Arc::clone(host), pause));
+        }
+    }
+
+    /// Sends to one node alone, once.
+    pub(crate) async fn send_to(
+        &self,
+        host: &Host,
+        request: &Request,
+        deadline: Instant,
+    ) -> Result<Answer, Fault> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Fault::out_of_time());
+        }
+        self.http.send(host, request, left).await
+    }
+}
+
+/// Asks until the node answers or the store is closed.
+async fn probe(http: Weak<Http>, host: Arc<Host>, mut pause: Duration) {
+    let ping = Request::get("/ping".to_owned());
+    loop {
+        tokio::time::sleep(pause.mul_f64(0.75 + rand::random::<f64>() / 2.0)).await;
+        let Some(http) = http.upgrade().filter(|http| !http.is_closed()) else {
+            return host.answers();
+        };
+        let answer = http.send(&host, &ping, PROBE_TIMEOUT).await;
+        if answer.is_ok_and(|answer| answer.status == 200 && answer.body.starts_with(b"OK")) {
+            tracing::info!(node = %host.shown, "the Riak node answers again");
+            return host.answers();
+        }
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+fn put(target: String, vclock: Option<String>, body: Bytes) -> Request {
+    Request {
+        method: Method::PUT,
+        target,
+        vclock,
+        body: Some(body),
+    }
+}
+
+/// Whether the answer is one of those that mean what they say.
+fn understood(host: &str, answer: Answer) -> Result<Answer, Fault> {
+    let absent = answer.status == 404 && answer.is_text() && answer.body.starts_with(b"not found");
+    if matches!(answer.status, 200 | 204 | 300) || absent {
+        return Ok(answer);
+    }
+    Err(of_status(host, answer.status, answer.is_text(), &answer.text()))
+}
+
+fn object(answer: &Answer) -> Result<Object, Fault> {
+    let values = match answer.status {
+        200 => vec![answer.body.clone()],
+        300 => multipart::values(&answer.content_type, &answer.body)
+            .ok_or_else(|| Fault::new(ErrorKind::Corrupt, "siblings that cannot be told apart"))?,
+        _ => Vec::new(),
+    };
+    Ok(Object {
+        values,
+        vclock: answer.vclock.clone(),
+        age: age::between(answer.last_modified.as_deref(), answer.date.as_deref()),
+    })
+}

@@ -1,0 +1,365 @@
+//! The verbs on sessions: claim, release, restore, look-up.
+
+use std::collections::HashMap;
+
+use futures_util::future::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use tokio::time::Instant;
+use waypost_session::{Claimed, ErrorKind, Released, Restored};
+use waypost_types::{Address, Identity, Owner, Seq, Session};
+
+use crate::RiakStore;
+use crate::fault::{Again, Fault};
+use crate::key;
+use crate::liveness::Standing;
+use crate::record::{Record, View, cmp_sessions};
+
+/// How many entries of a batch are under way at once; the connections bound them further.
+const AT_ONCE: usize = 128;
+/// How often a record is read and written when others change it at the same time.
+const ROUNDS: usize = 8;
+
+impl RiakStore {
+    /// Until when one entry of a batch may take: each has the whole time-out, all together not much more.
+    fn entry_deadline(&self, batch: Instant) -> Instant {
+        self.objects.deadline().min(batch)
+    }
+
+    /// Until when a batch may take.
+    fn batch_deadline(&self, entries: usize) -> Instant {
+        let more = core::time::Duration::from_millis(7) * u32::try_from(entries).unwrap_or(u32::MAX);
+        self.objects.deadline() + more
+    }
+
+    async fn view(&self, address: &Address, deadline: Instant) -> Result<(View, Option<String>), Fault> {
+        let object = self.objects.get(&key::session(address), deadline).await?;
+        Ok((View::of(&object)?, object.vclock))
+    }
+
+    pub(crate) async fn claim_batch(
+        &self,
+        owner: &Owner,
+        addresses: &[Address],
+    ) -> Result<Vec<Claimed>, Fault> {
+        let batch = self.batch_deadline(addresses.len());
+        // Written down while the records are read, and before any is written.
+        let noted = self
+            .journals
+            .note(&self.objects, owner, addresses.to_vec(), batch)
+            .shared();
+        let claims = stream::iter(addresses.iter().cloned().map(|address| {
+            let noted = noted.clone();
+            async move { self.claim_one(owner, &address, noted, batch).await }
+        }));
+        let claims: Vec<Claimed> = claims.buffered(AT_ONCE).try_collect().await?;
+        self.journals.claimed(owner, claims.len() as u64);
+        Ok(claims)
+    }
+
+    /// Reads, and writes a greater claim. The answer to the write shows what was written at the same time.
+    async fn claim_one(
+        &self,
+        owner: &Owner,
+        address: &Address,
+        noted: impl Future<Output = Result<(), Fault>>,
+        batch: Instant,
+    ) -> Result<Claimed, Fault> {
+        let _turn = self.turn(address).await;
+        let deadline = self.entry_deadline(batch);
+        let (read, noted) = tokio::join!(self.view(address, deadline), noted);
+        let (mut before, mut vclock) = read?;
+        noted?;
+        let mut sent = false;
+        for _ in 0..ROUNDS {
+            let standing = before.merged();
+            let seen = before.sessions().map(|session| session.seq.0).max().unwrap_or(0);
+            let seq = self.stamps.next(seen).ok_or_else(|| {
+                Fault::new(
+                    ErrorKind::LimitExceeded,
+                    "the address's 64-bit counter is used up",
+                )
+                .sent(sent)
+            })?;
+            let mine = Session::new(owner.clone(), Seq(seq));
+            let record = Record::claimed(mine.clone(), &before);
+            let key = key::session(address);
+            match self
+                .objects
+                .put(&key, vclock.take(), record.encode()?, deadline)
+                .await
+            {
+                Ok(object) => {
+                    let after = View::of(&object).map_err(|fault| fault.sent(true))?;
+                    if after.has_siblings() {
+                        self.tidy(&key, &after, object.vclock, deadline).await;
+                    }
+                    return Ok(self.report(mine, standing, &before, &after));
+                }
+                Err(fault) if fault.again == Again::AfterReading => {
+                    sent |= fault.sent;
+                    (before, vclock) = self
+                        .view(address, deadline)
+                        .await
+                        .map_err(|fault| fault.sent(sent))?;
+                }
+                Err(fault) => return Err(fault.sent(sent)),
+            }
+        }
+        Err(contended().sent(sent))
+    }
+
+    /// What a claim did, from what was there before and what stands after it.
+    ///
+    /// Of claims made at the same time at least one sees the other. The greater one reports the lesser as displaced. One
+    /// that sees that it has lost reports the winner in the place of the displaced, unless it has displaced somebody else, who
+    /// must be told; either way the next heartbeat has another generation, so that its owner checks what it holds.
+    fn report(&self, mine: Session, standing: Option<Record>, before: &View, after: &View) -> Claimed {
+        let known: Vec<&Session> = before.sessions().collect();
+        let met = after
+            .held()
+            .filter(|session| cmp_sessions(session, &mine).is_lt() && !known.contains(session));
+        let displaced = met
+            .chain(standing.as_ref().and_then(|record| record.holder.as_ref()))
+            .max_by(|one, two| cmp_sessions(one, two))
+            .cloned();
+        let winner = after
+            .merged()
+            .map(|record| record.holder.unwrap_or(record.claim))
+            .filter(|winner| cmp_sessions(winner, &mine).is_gt());
+        let displaced = match winner {
+            None => displaced,
+            Some(winner) => {
+                self.note_loss();
+                displaced
+                    .filter(|loser| ![&mine.owner, &winner.owner].contains(&&loser.owner))
+                    .or(Some(winner))
+            }
+        };
+        Claimed {
+            seq: mine.seq,
+            displaced,
+        }
+    }
+
+    /// Replaces siblings by the one record that they merge to. Nothing depends on it.
+    async fn tidy(&self, key: &str, view: &View, vclock: Option<String>, deadline: Instant) {
+        if let Some(Ok(body)) = view.merged().map(|record| record.encode()) {
+            let _ = self.objects.put_blind(key, vclock, body, deadline).await;
+        }
+    }
+
+    pub(crate) async fn release_batch(
+        &self,
+        owner: &Owner,
+        sessions: &[(Address, Seq)],
+    ) -> Result<Vec<Released>, Fault> {
+        let batch = self.batch_deadline(sessions.len());
+        let releases = stream::iter(sessions.iter().cloned().map(|(address, seq)| async move {
+            self.release_one(&Session::new(owner.clone(), seq), &address, batch)
+                .await
+        }));
+        releases.buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Makes the record vacant if it is this session's. What is written loses to every newer claim, also to one that was
+    /// made since the read.
+    async fn release_one(
+        &self,
+        session: &Session,
+        address: &Address,
+        batch: Instant,
+    ) -> Result<Released, Fault> {
+        let _turn = self.turn(address).await;
+        let deadline = self.entry_deadline(batch);
+        let mut sent = false;
+        for _ in 0..ROUNDS {
+            let (view, vclock) = self
+                .view(address, deadline)
+                .await
+                .map_err(|fault| fault.sent(sent))?;
+            let Some(record) = view
+                .merged()
+                .filter(|record| record.holder.as_ref() == Some(session))
+            else {
+                return Ok(if sent {
+                    Released::Released
+                } else {
+                    Released::NotOwner
+                });
+            };
+            let body = record.with_holder(None).encode()?;
+            match self
+                .objects
+                .put_blind(&key::session(address), vclock, body, deadline)
+                .await
+            {
+                Ok(()) => {
+                    self.journals.released(&session.owner);
+                    return Ok(Released::Released);
+                }
+                Err(fault) if fault.again == Again::AfterReading => sent |= fault.sent,
+                Err(fault) => return Err(fault.sent(sent)),
+            }
+        }
+        Err(contended().sent(sent))
+    }
+
+    pub(crate) async fn restore_batch(
+        &self,
+        owner: &Owner,
+        sessions: &[(Address, Seq)],
+    ) -> Result<Vec<Restored>, Fault> {
+        let batch = self.batch_deadline(sessions.len());
+        let restores = stream::iter(sessions.iter().cloned().map(|(address, seq)| async move {
+            self.restore_one(Session::new(owner.clone(), seq), &address, batch)
+                .await
+        }));
+        restores.buffered(AT_ONCE).try_collect().await
+    }
+
+    async fn restore_one(&self, mine: Session, address: &Address, batch: Instant) -> Result<Restored, Fault> {
+        let _turn = self.turn(address).await;
+        let deadline = self.entry_deadline(batch);
+        let mut noted = false;
+        let mut sent = false;
+        let (mut view, mut vclock) = self.view(address, deadline).await?;
+        for _ in 0..ROUNDS {
+            let record = match restored(&mine, &view) {
+                Outcome::Stands => return Ok(Restored::Held),
+                Outcome::Lost(winner) => return Ok(Restored::Lost(winner)),
+                Outcome::Write(record) => record,
+            };
+            if !noted {
+                let addresses = vec![address.clone()];
+                self.journals
+                    .note(&self.objects, &mine.owner, addresses, deadline)
+                    .await?;
+                self.journals.claimed(&mine.owner, 1);
+                noted = true;
+            }
+            let key = key::session(address);
+            match self
+                .objects
+                .put(&key, vclock.take(), record.encode()?, deadline)
+                .await
+            {
+                // Looked at once more: it stands, or it has met something greater.
+                Ok(object) => {
+                    sent = true;
+                    view = View::of(&object).map_err(|fault| fault.sent(true))?;
+                    vclock = object.vclock;
+                }
+                Err(fault) if fault.again == Again::AfterReading => {
+                    sent |= fault.sent;
+                    (view, vclock) = self
+                        .view(address, deadline)
+                        .await
+                        .map_err(|fault| fault.sent(sent))?;
+                }
+                Err(fault) => return Err(fault.sent(sent)),
+            }
+        }
+        Err(contended().sent(sent))
+    }
+
+    pub(crate) async fn lookup_batch(&self, addresses: &[Address]) -> Result<Vec<Option<Session>>, Fault> {
+        let batch = self.batch_deadline(addresses.len());
+        let mut found = self.holders(addresses, batch).await?;
+        let mut open: Vec<usize> = (0..found.len()).filter(|at| found[*at].is_some()).collect();
+        for _ in 0..ROUNDS {
+            let owners = open.iter().filter_map(|at| Some(&found[*at].as_ref()?.owner));
+            let live = self.are_live(owners, batch).await?;
+            // A lease that is live after the record was read was live then: it answers. One that is over proves nothing yet,
+            // for the session may have moved between the two reads: only when the record is still the same is there none.
+            open.retain(|at| {
+                found[*at]
+                    .as_ref()
+                    .is_some_and(|session| !live.contains(&session.owner))
+            });
+            if open.is_empty() {
+                return Ok(found);
+            }
+            let again: Vec<Address> = open.iter().map(|at| addresses[*at].clone()).collect();
+            let records = self.holders(&again, batch).await?;
+            let mut moved = Vec::new();
+            for (at, record) in core::mem::take(&mut open).into_iter().zip(records) {
+                if record.is_none() || record == found[at] {
+                    found[at] = None;
+                } else {
+                    found[at] = record;
+                    moved.push(at);
+                }
+            }
+            open = moved;
+        }
+        Err(contended())
+    }
+
+    async fn holders(&self, addresses: &[Address], batch: Instant) -> Result<Vec<Option<Session>>, Fault> {
+        let reads = stream::iter(addresses.iter().cloned().map(|address| async move {
+            let (view, _) = self.view(&address, self.entry_deadline(batch)).await?;
+            Ok(view.merged().and_then(|record| record.holder))
+        }));
+        reads.buffered(AT_ONCE).try_collect().await
+    }
+
+    /// Those of the owners whose leases are live.
+    async fn are_live<'a>(
+        &self,
+        owners: impl Iterator<Item = &'a Owner>,
+        batch: Instant,
+    ) -> Result<Vec<Owner>, Fault> {
+        let mut distinct: HashMap<Identity, Vec<Owner>> = HashMap::new();
+        for owner in owners {
+            let of = distinct.entry(owner.identity.clone()).or_default();
+            if !of.contains(owner) {
+                of.push(owner.clone());
+            }
+        }
+        let reads = stream::iter(distinct.into_iter().map(|(identity, owners)| async move {
+            let read = self.read_lease(&identity, self.entry_deadline(batch)).await?;
+            let live = read
+                .record
+                .filter(|_| read.standing == Standing::Live)
+                .map(|record| record.incarnation);
+            let live = owners.into_iter().find(|owner| Some(owner.incarnation.0) == live);
+            Ok::<_, Fault>(live)
+        }));
+        let live: Vec<Option<Owner>> = reads.buffered(AT_ONCE).try_collect().await?;
+        Ok(live.into_iter().flatten().collect())
+    }
+}
+
+enum Outcome {
+    Stands,
+    Lost(Session),
+    Write(Record),
+}
+
+/// What putting a session back comes to.
+fn restored(mine: &Session, view: &View) -> Outcome {
+    let Some(record) = view.merged() else {
+        return Outcome::Write(Record::claimed(mine.clone(), view));
+    };
+    if let Some(holder) = &record.holder {
+        let same_server = holder.owner.identity == mine.owner.identity && holder.seq == mine.seq;
+        if holder == mine {
+            return Outcome::Stands;
+        }
+        if holder.seq >= mine.seq && !(same_server && holder.owner.incarnation < mine.owner.incarnation) {
+            return Outcome::Lost(holder.clone());
+        }
+    }
+    Outcome::Write(if mine.seq > record.claim.seq {
+        Record::claimed(mine.clone(), view)
+    } else {
+        record.with_holder(Some(mine.clone()))
+    })
+}
+
+fn contended() -> Fault {
+    Fault::new(
+        ErrorKind::Conflict,
+        "others changed the same record again and again",
+    )
+}

@@ -1,0 +1,40 @@
+//! The suite on a stand-in of two nodes, whose replicas take their time; each handle asks one node first, and they differ.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use waypost_session::{SessionStore, StoreError};
+use waypost_session_riak::RiakStore;
+use waypost_session_testkit::servers::riak::{RiakOptions, RiakStandIn};
+use waypost_session_testkit::{Datastore, StartError, StoreBuilder, conformance};
+
+struct TwoNodes;
+
+#[async_trait]
+impl StoreBuilder for TwoNodes {
+    async fn start(&self) -> Result<Box<dyn Datastore>, StartError> {
+        let options = RiakOptions::new().nodes(2).delay(Duration::from_millis(3));
+        let nodes = options.start().await?;
+        Ok(Box::new(Running {
+            nodes,
+            handles: AtomicUsize::new(0),
+        }))
+    }
+}
+
+struct Running {
+    nodes: RiakStandIn,
+    handles: AtomicUsize,
+}
+
+#[async_trait]
+impl Datastore for Running {
+    async fn open(&self) -> Result<Arc<dyn SessionStore>, StoreError> {
+        let node = self.handles.fetch_add(1, Ordering::Relaxed) % 2;
+        Ok(Arc::new(RiakStore::connect(&self.nodes.url_of(&[node])).await?))
+    }
+}
+
+conformance!(TwoNodes);

@@ -1,0 +1,269 @@
+//! As much HTTP/1.1 as the client needs.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+
+use super::cluster::Cluster;
+use super::dates::http_date;
+use super::fault::{Faults, RiakFault};
+use super::routes::{self, Response};
+
+/// The longest request line and the longest header that are taken.
+const LINE_MAX: usize = 8192;
+const HEAD_MAX: usize = 100_000;
+const BODY_MAX: usize = 64 << 20;
+
+/// One node.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) index: usize,
+    pub(super) cluster: Arc<Cluster>,
+    authorization: Option<String>,
+    faults: Faults,
+    requests: AtomicU64,
+    connections: Mutex<Vec<AbortHandle>>,
+}
+
+/// What a client asked.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) method: String,
+    /// Still percent-encoded.
+    pub(super) path: String,
+    pub(super) query: Vec<(String, String)>,
+    /// Names in lower case.
+    headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Request {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub(super) fn param(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(given, _)| given == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Node {
+    pub(super) fn new(index: usize, cluster: Arc<Cluster>, authorization: Option<String>) -> Self {
+        Self {
+            index,
+            cluster,
+            authorization,
+            faults: Faults::new(index as u64 + 1),
+            requests: AtomicU64::new(0),
+            connections: Mutex::default(),
+        }
+    }
+
+    pub(super) const fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Breaks all connections.
+    pub(super) fn hang_up(&self) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in connections.drain(..) {
+            connection.abort();
+        }
+    }
+}
+
+/// The header that these credentials make.
+pub(super) fn basic(user: &str, password: &str) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("Basic ");
+    for chunk in format!("{user}:{password}").as_bytes().chunks(3) {
+        let bits = chunk
+            .iter()
+            .fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+            << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let letter = if place <= chunk.len() {
+                char::from(LETTERS[bits >> (18 - 6 * place) & 63])
+            } else {
+                '='
+            };
+            text.push(letter);
+        }
+    }
+    text
+}
+
+pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = stream.set_nodelay(true);
+        let task = tokio::spawn({
+            let node = Arc::clone(&node);
+            async move {
+                // A client that is gone needs no answer.
+                let _ = converse(stream, &node).await;
+            }
+        });
+        let mut connections = node.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| !connection.is_finished());
+        connections.push(task.abort_handle());
+    }
+}
+
+async fn converse(mut stream: TcpStream, node: &Node) -> io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        let request = match read(&mut stream, &mut buffer).await? {
+            Incoming::Request(request) => request,
+            Incoming::Refused(response) => {
+                return stream.write_all(&encode(&response, true, false)).await;
+            }
+            Incoming::End => return Ok(()),
+        };
+        node.requests.fetch_add(1, Ordering::Relaxed);
+        let fault = node.faults.draw(request.path == "/ping");
+        match fault {
+            Some(RiakFault::HangUp) => return Ok(()),
+            Some(RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer) if request.method == "GET" => {
+            }
+            Some(RiakFault::TimedOut | RiakFault::Hang) => drop(routes::answer(node, &request).await),
+            _ => {}
+        }
+        let keep_alive = request.header("connection") != Some("close");
+        let head_only = request.method == "HEAD";
+        let response = match fault {
+            Some(RiakFault::Hang) => return core::future::pending().await,
+            Some(RiakFault::CutAnswer) => {
+                let answer = encode(&routes::answer(node, &request).await, true, head_only);
+                return stream.write_all(&answer[..answer.len().saturating_sub(5)]).await;
+            }
+            Some(fault) => routes::of_fault(fault, &request),
+            None if node
+                .authorization
+                .as_deref()
+                .is_some_and(|wanted| request.header("authorization") != Some(wanted)) =>
+            {
+                routes::unauthorized()
+            }
+            None => routes::answer(node, &request).await,
+        };
+        let close = !keep_alive || response.close;
+        stream.write_all(&encode(&response, close, head_only)).await?;
+        if close {
+            return Ok(());
+        }
+    }
+}
+
+enum Incoming {
+    Request(Request),
+    Refused(Response),
+    End,
+}
+
+async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Incoming> {
+    let head_end = loop {
+        if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            break at;
+        }
+        if buffer.len() > HEAD_MAX || stream.read_buf(buffer).await? == 0 {
+            return Ok(Incoming::End);
+        }
+    };
+    let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
+    let mut lines = head.split("\r\n");
+    let line = lines.next().unwrap_or_default();
+    if line.len() > LINE_MAX {
+        return Ok(Incoming::Refused(Response::new(400, "Bad Request").closing()));
+    }
+    let mut headers = Vec::new();
+    for line in lines {
+        if line.len() > LINE_MAX {
+            return Ok(Incoming::Refused(
+                Response::new(431, "Request Header Fields Too Large").closing(),
+            ));
+        }
+        if let Some((name, value)) = line.split_once(':') {
+            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+        }
+    }
+    let mut parts = line.split(' ');
+    let (method, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let query = query.split('&').filter(|pair| !pair.is_empty());
+    let mut request = Request {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: query
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        headers,
+        body: Vec::new(),
+    };
+    let length: usize = request
+        .header("content-length")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let body_at = head_end + 4;
+    while buffer.len() < body_at + length.min(BODY_MAX) {
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(Incoming::End);
+        }
+    }
+    request.body = buffer[body_at..body_at + length.min(BODY_MAX)].to_vec();
+    buffer.drain(..body_at + request.body.len());
+    Ok(Incoming::Request(request))
+}
+
+fn encode(response: &Response, close: bool, head_only: bool) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, response.reason);
+    for (name, value) in &response.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("Server: stand-in for MochiWeb/3.2.2 WebMachine/3.4.0\r\n");
+    head.push_str(&format!("Date: {}\r\n", http_date(SystemTime::now())));
+    if close {
+        head.push_str("Connection: close\r\n");
+    }
+    if response.status != 204 && response.status != 304 {
+        head.push_str(&format!("Content-Length: {}\r\n", response.body.len()));
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    if !head_only {
+        bytes.extend_from_slice(&response.body);
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_encoded_as_the_standard_says() {
+        assert_eq!(
+            basic("Aladdin", "open sesame"),
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
+        assert_eq!(basic("a", ""), "Basic YTo=");
+        assert_eq!(basic("", ""), "Basic Og==");
+    }
+}

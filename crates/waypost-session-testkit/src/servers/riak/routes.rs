@@ -1,0 +1,456 @@
+//! What a node answers.
+
+use serde_json::{Map, Value, json};
+
+use super::clock::Clock;
+use super::cluster::{REPLICAS, WriteError};
+use super::dates::http_date;
+use super::fault::RiakFault;
+use super::http::{Node, Request};
+use super::props;
+use super::replica::{Content, Name, Object};
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) reason: &'static str,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Vec<u8>,
+    pub(super) close: bool,
+}
+
+impl Response {
+    pub(super) const fn new(status: u16, reason: &'static str) -> Self {
+        Self {
+            status,
+            reason,
+            headers: Vec::new(),
+            body: Vec::new(),
+            close: false,
+        }
+    }
+
+    fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let mut response = self.header("Content-Type", content_type);
+        response.body = body.into();
+        response
+    }
+
+    pub(super) const fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+fn text(status: u16, reason: &'static str, body: &str) -> Response {
+    Response::new(status, reason).body("text/plain", body)
+}
+
+fn html(status: u16, reason: &'static str, title: &str) -> Response {
+    let body = format!(
+        "<html><head><title>{status} {title}</title></head><body><h1>{title}</h1><p><hr><address>mochiweb+webmachine \
+         web server</address></body></html>"
+    );
+    Response::new(status, reason).body("text/html", body)
+}
+
+fn no_route() -> Response {
+    let body = "<HTML><HEAD><TITLE>404 Not Found</TITLE></HEAD><BODY><H1>Not Found</H1>The requested document was not \
+                found on this server.<P><HR><ADDRESS>mochiweb+webmachine web server</ADDRESS></BODY></HTML>";
+    Response::new(404, "Object Not Found")
+        .body("text/html", body)
+        .closing()
+}
+
+fn crash(cause: &str) -> Response {
+    let body = format!(
+        "<html><head><title>500 Internal Server Error</title></head><body><h1>Internal Server Error</h1>The server \
+         encountered an error while processing this request:<br><pre>{cause}</pre><P><HR><ADDRESS>mochiweb+webmachine \
+         web server</ADDRESS></body></html>"
+    );
+    Response::new(500, "Internal Server Error").body("text/html", body)
+}
+
+pub(super) fn unauthorized() -> Response {
+    html(401, "Unauthorized", "Unauthorized").header("WWW-Authenticate", "Basic realm=\"Riak\"")
+}
+
+/// What a disturbed node answers.
+pub(super) fn of_fault(fault: RiakFault, request: &Request) -> Response {
+    let error = |body: &str| text(500, "Internal Server Error", body);
+    match fault {
+        RiakFault::NoRoute => no_route(),
+        RiakFault::NotReady if request.method == "PUT" => error("Error:\nall_nodes_down\n"),
+        RiakFault::NotReady => error("Error:\n{insufficient_vnodes,0,need,2}\n"),
+        RiakFault::Overload => error("Error:\noverload\n"),
+        RiakFault::NoPrimaries if request.method == "GET" => {
+            text(503, "Service Unavailable", "PR-value unsatisfied: 1/2\n")
+        }
+        RiakFault::NoPrimaries => text(503, "Service Unavailable", "PW-value unsatisfied: 1/2\n"),
+        RiakFault::Crash => crash("{error,{error,badarg,[]}}"),
+        RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer | RiakFault::HangUp => {
+            text(503, "Service Unavailable", "request timed out\n")
+        }
+    }
+}
+
+pub(super) async fn answer(node: &Node, request: &Request) -> Response {
+    if request.path == "/ping" {
+        return Response::new(200, "OK").body("text/html", "OK");
+    }
+    let parts: Vec<&str> = request.path.split('/').skip(1).collect();
+    let (of_type, rest) = match parts.as_slice() {
+        ["types", of_type, rest @ ..] => (*of_type, rest),
+        rest => ("default", rest),
+    };
+    let (bucket, rest) = match rest {
+        ["buckets", bucket, rest @ ..] if !bucket.is_empty() => (*bucket, rest),
+        _ => return no_route(),
+    };
+    let (Some(of_type), Some(name)) = (decode(of_type), decode(bucket)) else {
+        return no_route();
+    };
+    let of_type = String::from_utf8_lossy(&of_type).into_owned();
+    let qualified = format!("{of_type}\n{}", String::from_utf8_lossy(&name));
+    let Some(props) = node.cluster.props(&qualified) else {
+        return match rest {
+            ["keys", _] => text(
+                404,
+                "Object Not Found",
+                &format!("Unknown bucket type: {of_type}"),
+            ),
+            _ => no_route(),
+        };
+    };
+    match rest {
+        ["props"] => of_props(node, request, &qualified, props),
+        ["keys", ""] => html(405, "Method Not Allowed", "Method Not Allowed").header("Allow", "GET, HEAD"),
+        ["keys", key] => match decode(key) {
+            Some(key) => of_key(node, request, (qualified, key), bucket, &props).await,
+            None => no_route(),
+        },
+        _ => no_route(),
+    }
+}
+
+fn of_props(node: &Node, request: &Request, bucket: &str, mut props: Map<String, Value>) -> Response {
+    match request.method.as_str() {
+        "GET" => {
+            let name = bucket.split_once('\n').map_or(bucket, |(_, name)| name);
+            props.insert("name".to_owned(), json!(name));
+            Response::new(200, "OK").body("application/json", json!({ "props": props }).to_string())
+        }
+        "PUT" => {
+            let Some(Value::Object(set)) = serde_json::from_slice::<Value>(&request.body)
+                .ok()
+                .and_then(|body| body.get("props").cloned())
+            else {
+                return text(
+                    400,
+                    "Bad Request",
+                    "bucket PUT must be a JSON object of the form:\n{\"props\":{...bucket properties...}}",
+                );
+            };
+            if set
+                .get("n_val")
+                .is_some_and(|n| n.as_u64().is_none_or(|n| n == 0))
+            {
+                return Response::new(400, "Bad Request")
+                    .body("application/json", "{\"n_val\":\"not_integer\"}");
+            }
+            node.cluster.set_props(bucket, Some(set));
+            Response::new(204, "No Content").header("Content-Type", "application/json")
+        }
+        "DELETE" => {
+            node.cluster.set_props(bucket, None);
+            Response::new(204, "No Content").header("Content-Type", "application/json")
+        }
+        _ => html(405, "Method Not Allowed", "Method Not Allowed").header("Allow", "GET, HEAD, PUT, DELETE"),
+    }
+}
+
+/// The quorums of a request, or what is wrong with them.
+struct Quorums {
+    r: usize,
+    w: usize,
+    pr: usize,
+    pw: usize,
+}
+
+fn quorums(request: &Request, props: &Map<String, Value>) -> Result<Quorums, String> {
+    let n = props
+        .get("n_val")
+        .and_then(Value::as_u64)
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(REPLICAS);
+    let of = |name| props::quorum(name, request.param(name), props, n);
+    Ok(Quorums {
+        r: of("r")?.min(REPLICAS),
+        w: of("w")?.max(of("dw")?).min(REPLICAS),
+        pr: of("pr")?.min(REPLICAS),
+        pw: of("pw")?.min(REPLICAS),
+    })
+}
+
+async fn of_key(
+    node: &Node,
+    request: &Request,
+    name: Name,
+    bucket: &str,
+    props: &Map<String, Value>,
+) -> Response {
+    let quorums = match quorums(request, props) {
+        Ok(quorums) => quorums,
+        Err(what) => return text(400, "Bad Request", &what),
+    };
+    if let Some(bad) = request
+        .param("timeout")
+        .filter(|text| text.parse::<u64>().is_err())
+    {
+        return text(400, "Bad Request", &format!("Bad timeout value \"{bad}\"\n"));
+    }
+    match request.method.as_str() {
+        "GET" | "HEAD" => {
+            let primaries = node.cluster.primaries();
+            if primaries < quorums.pr {
+                let body = format!("PR-value unsatisfied: {primaries}/{}\n", quorums.pr);
+                return text(503, "Service Unavailable", &body);
+            }
+            let object = node.cluster.read(&name, quorums.r).await;
+            shown(&object, request, bucket, false)
+        }
+        "PUT" | "POST" => put(node, request, name, bucket, &quorums).await,
+        "DELETE" => delete(node, request, name, &quorums).await,
+        "OPTIONS" => html(405, "Method Not Allowed", "Method Not Allowed")
+            .header("Allow", "HEAD, GET, POST, PUT, DELETE"),
+        other => {
+            let body = format!(
+                "<html><head><title>501 Not Implemented</title></head><body><h1>Not Implemented</h1>The server does not \
+                 support the \"{other}\" method.<br><P><HR><ADDRESS>mochiweb+webmachine web server</ADDRESS></body></html>"
+            );
+            Response::new(501, "Not Implemented").body("text/html", body)
+        }
+    }
+}
+
+/// The vclock that the client has sent; an error is the answer to one that is none.
+fn context(request: &Request) -> Result<Clock, Response> {
+    request
+        .header("x-riak-vclock")
+        .map_or(Ok(Clock::default()), |text| {
+            Clock::decode(text).ok_or_else(|| crash("{error,{error,badarg,[{base64,decode_list,5}]}}"))
+        })
+}
+
+async fn put(node: &Node, request: &Request, name: Name, bucket: &str, quorums: &Quorums) -> Response {
+    let Some(content_type) = request.header("content-type").filter(|text| !text.is_empty()) else {
+        return text(400, "Bad Request", "Missing Content-Type request header");
+    };
+    if !content_type.contains('/') {
+        let body = format!("\"{content_type}\" is not a valid media type for the Content-type header.\n");
+        return text(415, "Unsupported Media Type", &body);
+    }
+    if !accepts(request, content_type) {
+        return html(406, "Not Acceptable", "Not Acceptable");
+    }
+    if request.header("if-none-match") == Some("*")
+        && !node.cluster.read(&name, quorums.r).await.is_tombstone()
+    {
+        return html(412, "Precondition Failed", "Precondition Failed");
+    }
+    let context = match context(request) {
+        Ok(context) => context,
+        Err(answer) => return answer,
+    };
+    let meta = request
+        .headers()
+        .filter_map(|(name, value)| Some((name.strip_prefix("x-riak-meta-")?, value)))
+        .map(|(name, value)| (capitalised(name), value.to_owned()))
+        .collect();
+    let content = node.cluster.content(request.body.clone(), content_type, meta);
+    let written = node
+        .cluster
+        .write(node.index, &name, context, content, quorums.w, quorums.pw)
+        .await;
+    match written {
+        Ok(object) if request.param("returnbody") == Some("true") => shown(&object, request, bucket, true),
+        Ok(_) => Response::new(204, "No Content").header("Content-Type", content_type),
+        Err(error) => of_write_error(error),
+    }
+}
+
+fn of_write_error(error: WriteError) -> Response {
+    match error {
+        WriteError::TooManySiblings(count) => text(
+            500,
+            "Internal Server Error",
+            &format!("Error:\n{{too_many_siblings,{count}}}\n"),
+        ),
+        WriteError::PrimariesMissing { have, need } => text(
+            503,
+            "Service Unavailable",
+            &format!("PW-value unsatisfied: {have}/{need}\n"),
+        ),
+    }
+}
+
+async fn delete(node: &Node, request: &Request, name: Name, quorums: &Quorums) -> Response {
+    let object = node.cluster.read(&name, quorums.r).await;
+    if object.is_tombstone() {
+        return text(404, "Object Not Found", "not found\n");
+    }
+    let context = match context(request) {
+        Ok(context) if request.header("x-riak-vclock").is_some() => context,
+        // Without a vclock, what is there now is what is deleted.
+        Ok(_) => object.clock,
+        Err(answer) => return answer,
+    };
+    let mut tombstone = node
+        .cluster
+        .content(Vec::new(), "application/octet-stream", Vec::new());
+    tombstone.deleted = true;
+    let written = node
+        .cluster
+        .write(node.index, &name, context, tombstone, quorums.w, quorums.pw)
+        .await;
+    match written {
+        Ok(object) => {
+            if object.is_tombstone() {
+                node.cluster.reap_later(name, object);
+            }
+            Response::new(204, "No Content").header("Content-Type", "text/html")
+        }
+        Err(error) => of_write_error(error),
+    }
+}
+
+/// An object as GET and a PUT with `returnbody` show it.
+fn shown(object: &Object, request: &Request, bucket: &str, written: bool) -> Response {
+    if object.is_tombstone() {
+        let response = Response::new(404, "Object Not Found");
+        let response = if object.siblings.is_empty() {
+            response
+        } else {
+            response
+                .header("X-Riak-Vclock", object.clock.encode())
+                .header("X-Riak-Deleted", "true")
+        };
+        return response.body("text/plain", "not found\n");
+    }
+    let link = format!("</buckets/{bucket}>; rel=\"up\"");
+    let newest = object
+        .siblings
+        .iter()
+        .map(|sibling| sibling.content.modified)
+        .max();
+    let modified = http_date(newest.unwrap_or(std::time::UNIX_EPOCH));
+    if let [single] = object.siblings.as_slice() {
+        let content = &single.content;
+        if !written && !accepts(request, &content.content_type) {
+            return html(406, "Not Acceptable", "Not Acceptable");
+        }
+        return with_meta(
+            Response::new(200, "OK").header("X-Riak-Vclock", object.clock.encode()),
+            content,
+        )
+        .header("Link", link)
+        .header("Last-Modified", modified)
+        .header("ETag", format!("\"{}\"", content.vtag))
+        .body(&content.content_type, content.value.clone());
+    }
+    let first = object
+        .siblings
+        .first()
+        .map(|sibling| sibling.content.vtag.clone())
+        .unwrap_or_default();
+    let response = Response::new(300, "Multiple Choices")
+        .header("X-Riak-Vclock", object.clock.encode())
+        .header("Last-Modified", modified)
+        .header("ETag", format!("\"{first}\""));
+    let wants = request.header("accept").unwrap_or("*/*");
+    if !written && !wants.contains("multipart/mixed") {
+        if !wants.contains("*/*") && !wants.contains("text/plain") {
+            return html(406, "Not Acceptable", "Not Acceptable");
+        }
+        let vtags: String = object
+            .siblings
+            .iter()
+            .map(|sibling| format!("{}\n", sibling.content.vtag))
+            .collect();
+        return response.body("text/plain", format!("Siblings:\n{vtags}"));
+    }
+    let boundary: String = first.chars().rev().collect();
+    let mut body = Vec::new();
+    for sibling in &object.siblings {
+        let content = &sibling.content;
+        body.extend_from_slice(
+            format!(
+                "\r\n--{boundary}\r\nContent-Type: {}\r\nLink: {link}\r\nEtag: {}\r\nLast-Modified: {}\r\n",
+                content.content_type,
+                content.vtag,
+                http_date(content.modified)
+            )
+            .as_bytes(),
+        );
+        for (name, value) in &content.meta {
+            body.extend_from_slice(format!("X-Riak-Meta-{name}: {value}\r\n").as_bytes());
+        }
+        if content.deleted {
+            body.extend_from_slice(b"X-Riak-Deleted: true\r\n");
+        }
+        body.extend_from_slice(b"\r\n");
+        body.extend_from_slice(&content.value);
+    }
+    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    response.body(&format!("multipart/mixed; boundary={boundary}"), body)
+}
+
+fn with_meta(mut response: Response, content: &Content) -> Response {
+    for (name, value) in &content.meta {
+        response = response.header(&format!("X-Riak-Meta-{name}"), value.clone());
+    }
+    response
+}
+
+/// Whether the client takes this type.
+fn accepts(request: &Request, content_type: &str) -> bool {
+    let Some(accept) = request.header("accept") else {
+        return true;
+    };
+    accept
+        .split(',')
+        .filter_map(|range| range.split(';').next())
+        .map(str::trim)
+        .any(|range| range == "*/*" || content_type.starts_with(range))
+}
+
+fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters
+        .next()
+        .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+        .unwrap_or_default()
+}
+
+/// Percent-decoded once; `+` is a space.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(core::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    Some(bytes)
+}
