@@ -8,7 +8,7 @@ use crate::control::{Answer, Command, Mode};
 use crate::system::Running;
 
 /// Looks in a row, 10 ms apart, that show the same, before all is thought to have arrived; and looks at the most.
-const SETTLE_SAME: usize = 5;
+const SETTLE_SAME: usize = 100;
 const SETTLE_LOOKS: usize = 3000;
 
 /// How long things are measured.
@@ -41,24 +41,32 @@ async fn store_reads(running: &mut Running, a: &Answer) -> Result<u64> {
     })
 }
 
-/// Waits until nothing arrives any more; gives what server B counts then.
-pub(crate) async fn settle(running: &mut Running) -> Result<Answer> {
-    let mut last = running.b.ask(&Command::Look).await?;
+/// Waits until all that was sent since the two looks has arrived or was refused, or nothing arrives any more; gives what
+/// server A and server B count then.
+pub(crate) async fn settle(running: &mut Running, since: &(Answer, Answer)) -> Result<(Answer, Answer)> {
+    let (before_a, before_b) = since;
     let mut same = 0;
+    let mut last = looks(running).await?;
     for _ in 0..SETTLE_LOOKS {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        let now = running.b.ask(&Command::Look).await?;
-        same = if now.received == last.received {
-            same + 1
-        } else {
-            0
-        };
-        last = now;
-        if same == SETTLE_SAME {
+        let (a, b) = &last;
+        let known = (b.received - before_b.received) + (a.refused - before_a.refused);
+        if known >= a.sent - before_a.sent || same == SETTLE_SAME {
             break;
         }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let now = looks(running).await?;
+        same = if now.1.received == b.received { same + 1 } else { 0 };
+        last = now;
     }
     Ok(last)
+}
+
+/// What server A and server B count now.
+pub(crate) async fn looks(running: &mut Running) -> Result<(Answer, Answer)> {
+    Ok((
+        running.a.ask(&Command::Look).await?,
+        running.b.ask(&Command::Look).await?,
+    ))
 }
 
 /// `None`: the system has no such way to send.
@@ -69,8 +77,7 @@ pub(crate) async fn throughput(
     size: usize,
     windows: &Windows,
 ) -> Result<Option<Throughput>> {
-    let before_a = running.a.ask(&Command::Look).await?;
-    let before_b = running.b.ask(&Command::Look).await?;
+    let before = looks(running).await?;
     running.a.ask(&Command::Start { mode, targets, size }).await?;
     tokio::time::sleep(windows.warm_up).await;
     let (cpu_from, a_from, b_from) = (
@@ -86,22 +93,21 @@ pub(crate) async fn throughput(
         running.b.ask(&Command::Look).await?,
     );
     let reads_to = store_reads(running, &a_to).await?;
-    let after_a = running.a.ask(&Command::Stop).await?;
-    if after_a.unsupported {
+    if running.a.ask(&Command::Stop).await?.unsupported {
         return Ok(None);
     }
-    let last = settle(running).await?;
-    let end_a = running.a.ask(&Command::Look).await?;
+    let (end_a, end_b) = settle(running, &before).await?;
     // What counts is what arrived; of acked messages, what the sender knows to have arrived.
     let (done, nanos) = match mode {
         Mode::BestEffort => (b_to.received - b_from.received, b_to.nanos - b_from.nanos),
         Mode::Acked => (a_to.acked - a_from.acked, a_to.nanos - a_from.nanos),
     };
+    let (before_a, before_b) = before;
     let sent = end_a.sent - before_a.sent;
     Ok(Some(Throughput {
         per_second: per(done, nanos as f64 / 1e9),
         cpu_micros: (cpu_to - cpu_from).as_secs_f64() * 1e6 / (done.max(1) as f64),
-        lost: sent.saturating_sub(last.received - before_b.received),
+        lost: sent.saturating_sub(end_b.received - before_b.received),
         refused: end_a.refused - before_a.refused,
         store_reads: per(reads_to - reads_from, done as f64),
     }))

@@ -81,8 +81,9 @@ impl Step {
                 }
             }
             Self::Touch => {
+                let before = measure::looks(running).await?;
                 running.a.ask(&Command::Touch { targets: clients }).await?;
-                measure::settle(running).await?;
+                measure::settle(running, &before).await?;
             }
             Self::Throughput(mode, size) => {
                 let phase = match mode {
@@ -140,7 +141,8 @@ impl Step {
                         &[("deliveries_per_second", rate)],
                     );
                 }
-                measure::settle(running).await?;
+                let now = measure::looks(running).await?;
+                measure::settle(running, &now).await?;
             }
             Self::Idle => idle(run, running, clients).await?,
         }
@@ -191,6 +193,7 @@ async fn takeover(running: &mut Running, clients: usize, span: Duration) -> Resu
     if running.a.ask(&take).await?.unsupported {
         return Ok(None);
     }
+    let before = measure::looks(running).await?;
     running
         .a
         .ask(&Command::Start {
@@ -207,7 +210,7 @@ async fn takeover(running: &mut Running, clients: usize, span: Duration) -> Resu
     }
     let rate = moved as f64 / began.elapsed().as_secs_f64();
     running.a.ask(&Command::Stop).await?;
-    measure::settle(running).await?;
+    measure::settle(running, &before).await?;
     Ok(Some(rate))
 }
 
