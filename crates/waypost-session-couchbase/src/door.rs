@@ -15,6 +15,7 @@ use couchbase_core::memdx::op_bootstrap::{BootstrapOptions, OpBootstrap};
 use couchbase_core::memdx::ops_core::OpsCore;
 use couchbase_core::memdx::ops_util::OpsUtil;
 use couchbase_core::memdx::request::{GetCollectionIdRequest, HelloRequest, SelectBucketRequest};
+use couchbase_core::memdx::status::Status;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use waypost_session::{ErrorKind, Host};
@@ -147,7 +148,14 @@ fn explain(settings: &Settings, step: Step, error: &Error) -> Option<Fault> {
     };
     let (bucket, scope, collection) = (&settings.bucket, &settings.scope, &settings.collection);
     let (kind, message) = match (&server, step) {
-        (ServerErrorKind::Auth { .. } | ServerErrorKind::AuthStale, _) => (
+        (
+            ServerErrorKind::Auth { .. }
+            | ServerErrorKind::AuthStale
+            | ServerErrorKind::UnknownStatus {
+                status: Status::AuthError,
+            },
+            _,
+        ) => (
             ErrorKind::PermissionDenied,
             "the server does not know the url's user, or not by this password".to_owned(),
         ),

@@ -16,5 +16,8 @@ mod sessions;
 mod settings;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 pub use settings::SCHEMES;
 pub use store::CouchbaseStore;

@@ -3,7 +3,6 @@
 //! A list goes only when it has not changed for longer than any call lasts since everything in it was removed. So a claim
 //! that was under way when its server was found dead is still found.
 
-use core::time::Duration;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
@@ -80,7 +79,7 @@ impl CouchbaseStore {
             until: now + deadline.saturating_duration_since(now) / 2,
         };
         self.index
-            .clean(docs, &self.keys, self.rest(), left.until)
+            .clean(docs, &self.keys, self.rest, left.until)
             .await?;
         let members = members::read(docs, &self.keys, deadline).await?;
         let live: HashMap<_, _> = self
@@ -117,11 +116,6 @@ impl CouchbaseStore {
         })
     }
 
-    /// How long no call lasts: two time-outs, and what a network may hold back.
-    fn rest(&self) -> Duration {
-        self.settings.timeout * 2 + REST_MIN
-    }
-
     async fn visit(
         &self,
         docs: &Docs,
@@ -131,7 +125,7 @@ impl CouchbaseStore {
         deadline: Instant,
     ) -> Result<Visit, Fault> {
         let rested = match grave.clean {
-            Some((_, since)) if since.elapsed() < self.rest() => return Ok(Visit::Clean),
+            Some((_, since)) if since.elapsed() < self.rest => return Ok(Visit::Clean),
             Some((versions, _)) => {
                 // Once more, since a claim may have been under way the first time.
                 grave.done.clear();
@@ -259,6 +253,3 @@ impl Graveyard {
         graves.insert(owner, grave);
     }
 }
-
-/// What a network may hold a write back.
-const REST_MIN: Duration = Duration::from_secs(10);

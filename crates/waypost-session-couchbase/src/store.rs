@@ -23,19 +23,23 @@ use crate::settings::{SCHEMES, Settings};
 
 /// Opening takes several round trips on connections that first have to be made.
 const OPEN_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+/// How long a network may hold a write back.
+const REST_MIN: Duration = Duration::from_secs(10);
 
 /// The session store on Couchbase Server.
 ///
 /// One handle for a process is enough: calls share its connections. Works on any tokio runtime with time and I/O enabled,
 /// and spawns tasks there, so it must be opened inside of one.
 pub struct CouchbaseStore {
-    docs: Mutex<Option<Arc<Docs>>>,
+    pub(crate) docs: Mutex<Option<Arc<Docs>>>,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) index: Index,
     pub(crate) graveyard: Graveyard,
     pub(crate) watch: Mutex<LeaseWatch>,
     pub(crate) clock: ProcessClock,
+    /// Longer than any call lasts.
+    pub(crate) rest: Duration,
     shown: String,
 }
 
@@ -80,6 +84,7 @@ impl CouchbaseStore {
         members::read(&docs, &keys, deadline).await.map_err(wrong)?;
         Ok(Self {
             docs: Mutex::new(Some(Arc::new(docs))),
+            rest: settings.timeout * 2 + REST_MIN,
             settings,
             keys,
             index: Index::default(),

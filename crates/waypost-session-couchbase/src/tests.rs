@@ -1,0 +1,160 @@
+//! What cannot be seen from outside: colliding digests, and the upkeep of the index. On the stand-in node.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use waypost_session::{Released, SessionStore, StoreUrl};
+use waypost_session_testkit::servers::couchbase::{CouchbaseNode, CouchbaseOptions};
+use waypost_types::{Address, Identity, Location, Owner, Seq, Session};
+
+use crate::CouchbaseStore;
+use crate::keys::Keys;
+use crate::sdk::Docs;
+use crate::sessions::{Step, change};
+use crate::settings::Settings;
+
+async fn open(node: &CouchbaseNode, keys: Keys) -> CouchbaseStore {
+    let url = StoreUrl::parse(&node.url()).unwrap();
+    let settings = Settings::from_url(&url).unwrap();
+    let mut store = CouchbaseStore::with_keys(settings, keys, url.to_string())
+        .await
+        .unwrap();
+    store.rest = Duration::ZERO;
+    store
+}
+
+async fn server(store: &CouchbaseStore, name: &str) -> Owner {
+    let identity = Identity::new(name).unwrap();
+    let location = Location::new("tcp://192.0.2.1:4500").unwrap();
+    let term = Duration::from_secs(60);
+    let incarnation = store.register(&identity, &location, term).await.unwrap();
+    Owner::new(identity, incarnation)
+}
+
+fn docs(store: &CouchbaseStore) -> Arc<Docs> {
+    store.docs.lock().unwrap().clone().unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_whose_digests_are_the_same_are_different_addresses() {
+    let node = CouchbaseOptions::new().start().await.unwrap();
+    let store = open(&node, Keys::with_digest("waypost:", |_| "same".to_owned())).await;
+    let owners = [server(&store, "one").await, server(&store, "two").await];
+    let addresses: Vec<_> = (0..20)
+        .map(|n| Address::new(&format!("{}{n:05}", "x".repeat(250))).unwrap())
+        .collect();
+    let mut held = Vec::new();
+    for (index, claimed) in store
+        .claim_many(&owners[0], &addresses)
+        .await
+        .unwrap()
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(claimed.displaced, None, "{index}");
+        held.push(Some(Session::new(owners[0].clone(), claimed.seq)));
+    }
+    assert_eq!(store.lookup_many(&addresses).await.unwrap(), held);
+    assert_eq!(node.keys().iter().filter(|key| key.contains("h:same")).count(), 1);
+
+    let claimed = store.claim(&owners[1], &addresses[3]).await.unwrap();
+    assert_eq!(claimed.displaced, held[3]);
+    held[3] = Some(Session::new(owners[1].clone(), claimed.seq));
+    let seq = held[5].take().unwrap().seq;
+    let released = store.release(&owners[0], &addresses[5], seq).await.unwrap();
+    assert_eq!(released, Released::Released);
+    assert_eq!(store.lookup_many(&addresses).await.unwrap(), held);
+
+    store.deregister(&owners[0]).await.unwrap();
+    assert_eq!(store.reclaim(100).await.unwrap().removed, 18);
+    for (index, session) in store.lookup_many(&addresses).await.unwrap().into_iter().enumerate() {
+        assert_eq!(session, held[index].clone().filter(|_| index == 3));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_index_of_a_server_with_coming_and_going_clients_stays_small_and_complete() {
+    let node = CouchbaseOptions::new().start().await.unwrap();
+    let store = open(&node, Keys::new("waypost:")).await;
+    let owner = server(&store, "server").await;
+    let stay: Vec<_> = (0..50)
+        .map(|n| Address::new(&format!("stays-{n}")).unwrap())
+        .collect();
+    store.claim_many(&owner, &stay).await.unwrap();
+    let segments = || node.keys().iter().filter(|key| key.contains(":i:")).count();
+    let mut most = 0;
+    for round in 0..60 {
+        let some: Vec<_> = (0..500)
+            .map(|n| Address::new(&format!("comes-and-goes-{round}-{n:020}")).unwrap())
+            .collect();
+        let claimed = store.claim_many(&owner, &some).await.unwrap();
+        let sessions: Vec<_> = some
+            .into_iter()
+            .zip(claimed.into_iter().map(|claimed| claimed.seq))
+            .collect();
+        store.release_many(&owner, &sessions).await.unwrap();
+        store.reclaim(100).await.unwrap();
+        most = most.max(segments());
+    }
+    assert!((3..=8).contains(&most), "{most} segments at most");
+    store.deregister(&owner).await.unwrap();
+    let mut removed = 0;
+    while removed < stay.len() {
+        let step = store.reclaim(20).await.unwrap();
+        assert!(step.removed > 0 || step.more, "only {removed} were found");
+        removed += step.removed;
+    }
+    assert_eq!(removed, stay.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_dead_server_is_left_and_its_late_claims_are_found() {
+    let node = CouchbaseOptions::new().start().await.unwrap();
+    let store = open(&node, Keys::new("waypost:")).await;
+    let owner = server(&store, "server").await;
+    let [first, late, straddling] = ["a", "b", "c"].map(|name| Address::new(name).unwrap());
+    store.claim(&owner, &first).await.unwrap();
+    let lists = || {
+        let is_list = |key: &&String| key.contains(":i:") || key.contains(":o:");
+        node.keys().iter().filter(is_list).count()
+    };
+    assert_eq!(lists(), 2);
+
+    // A claim that has noted its address when the server is found dead, and writes its session after that.
+    let docs = docs(&store);
+    store
+        .index
+        .add(&docs, &store.keys, &owner, [&straddling], soon())
+        .await
+        .unwrap();
+    store.deregister(&owner).await.unwrap();
+    assert_eq!(store.reclaim(10).await.unwrap().removed, 1);
+    let session = Session::new(owner.clone(), Seq(u64::MAX / 2));
+    change(&docs, &store.keys, &straddling, None, soon(), |_| {
+        Ok(Step::Write {
+            session: Some(session.clone()),
+            high: session.seq.0,
+            answer: (),
+        })
+    })
+    .await
+    .unwrap();
+    assert_eq!(store.reclaim(10).await.unwrap().removed, 1);
+    assert_eq!(lists(), 0);
+
+    // A claim by a server that has not noticed yet, when even its lists are gone.
+    store.claim(&owner, &late).await.unwrap();
+    assert_eq!(store.lookup(&late).await.unwrap(), None);
+    assert_eq!(store.reclaim(10).await.unwrap().removed, 1);
+    store.reclaim(10).await.unwrap();
+    assert_eq!(lists(), 0);
+    let next = server(&store, "next").await;
+    for address in [first, late, straddling] {
+        assert_eq!(store.claim(&next, &address).await.unwrap().displaced, None);
+    }
+}
