@@ -305,3 +305,20 @@ fn a_paused_attached_server_delivers_nothing_to_clients_that_have_moved() {
         world.assert_store_is_true(["x"]);
     }
 }
+
+#[test]
+fn a_hung_attached_server_is_dead_within_two_lease_terms_and_goes_on_anew_when_it_wakes() {
+    let mut world = World::new(3);
+    let (_, ids) = brokered(&mut world, 2);
+    connect(&mut world, ids[0], &["x"]);
+    assert_eq!(acked(&mut world, ids[1], "y", "x"), Outcome::Delivered);
+    world.pause(ids[0]);
+    world.run_for(secs(24));
+    assert_eq!(locate(&mut world, ids[1], "x"), Ok(None));
+    assert_eq!(acked(&mut world, ids[1], "y", "x"), Outcome::NotConnected);
+    world.resume(ids[0]);
+    world.run_for(secs(10));
+    assert_eq!(fences(&world, ids[0], false), 1);
+    assert_eq!(acked(&mut world, ids[1], "y", "x"), Outcome::Delivered);
+    world.assert_store_is_true(["x"]);
+}

@@ -435,6 +435,11 @@ impl<T> Endpoint<T> {
                 } else if self.was_attached {
                     self.inbox.put(Event::Reconnected);
                 }
+                // What a link that is gone has brought may have been followed there by word that its client has moved: the
+                // router finds out anew.
+                for message in self.lease.take_waiting() {
+                    self.bounce(message);
+                }
                 self.was_attached = true;
                 for waiter in core::mem::take(&mut self.registering) {
                     self.done.push((waiter, Completion::Registered(Ok(incarnation))));

@@ -90,7 +90,7 @@ impl Router {
     fn renew(&mut self, now: MonoTime) -> bool {
         let keys: Vec<OwnerKey> = (0u32..)
             .zip(&self.owners)
-            .filter(|(_, entry)| entry.attached.is_some() && entry.lease_until.is_some())
+            .filter(|(_, entry)| entry.lease_until.is_some() && self.is_heard(now, entry.attached))
             .map(|(key, _)| OwnerKey(key))
             .collect();
         for keys in keys.chunks(BATCH_MAX) {
@@ -106,6 +106,13 @@ impl Router {
             );
         }
         !keys.is_empty()
+    }
+
+    /// Whether an attached server has said anything within a lease term. One that hangs is not kept alive by its broker.
+    fn is_heard(&self, now: MonoTime, attached: Option<LinkId>) -> bool {
+        attached
+            .and_then(|id| self.links.get(&id))
+            .is_some_and(|link| now.since(link.heard_at) < self.settings.lease_term)
     }
 
     /// Has the leases read anew; the number of the reading whose answer will be new enough.

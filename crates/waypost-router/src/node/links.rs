@@ -562,18 +562,18 @@ impl Router {
         }
     }
 
-    /// Keeps links that are silent from looking alive: asks on every link to a node, and closes one that does not
-    /// answer within a lease term.
+    /// Keeps links that are silent from looking alive: asks on every link to a node (attached servers ask by themselves),
+    /// and closes one on which nothing has come within a lease term.
     pub(super) fn ping_nodes(&mut self, now: MonoTime) {
         let mut dead = Vec::new();
         let mut asked = VecDeque::new();
         for (id, link) in &self.links {
-            if link.kind != LinkKind::Node || link.state != State::Open {
+            if *id == LinkId::LOCAL || link.state != State::Open {
                 continue;
             }
             if now.since(link.heard_at) > self.settings.lease_term {
                 dead.push(*id);
-            } else {
+            } else if link.kind == LinkKind::Node {
                 asked.push_back(*id);
             }
         }
