@@ -53,6 +53,7 @@ pub(crate) async fn run(
         incarnation,
     } = server;
     session.registered(identity, *incarnation).await;
+    events.include_operations().await;
 
     // Set once: when nothing more is read, by when what is under way must have ended.
     let mut closing: Option<Instant> = None;

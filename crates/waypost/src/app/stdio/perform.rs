@@ -17,6 +17,8 @@ pub(super) type Running = Pin<Box<dyn Future<Output = Ended> + Send>>;
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     pub(super) ops: Vec<OpId>,
+    /// Those that end when the peer's event about their client has been shown.
+    pub(super) told: Vec<(OpId, Address)>,
     pub(super) lines: Vec<Vec<u8>>,
     /// Whether this was a batch of connects.
     pub(super) connects: bool,
@@ -40,17 +42,13 @@ pub(super) fn connects(peer: Peer, batch: Vec<Connect>) -> Running {
             ..Ended::default()
         };
         for Connect { op, client, line } in batch {
-            ended.ops.push(op);
-            ended
-                .lines
-                .push(match results.next().unwrap_or(Err(PeerError::Closed)) {
-                    Ok(seq) => Line::Connected {
-                        client: client.as_str(),
-                        seq: seq.0,
-                    }
-                    .encode(),
-                    Err(error) => failed(line, &format!("connect {client}"), error),
-                });
+            match results.next().unwrap_or(Err(PeerError::Closed)) {
+                Ok(_) => ended.told.push((op, client)),
+                Err(error) => {
+                    ended.ops.push(op);
+                    ended.lines.push(failed(line, &format!("connect {client}"), error));
+                }
+            }
         }
         ended
     })
@@ -75,13 +73,16 @@ pub(super) fn drain(peer: Peer, line: u64) -> Running {
 pub(super) fn operation(peer: Peer, op_id: OpId, line: u64, op: Op) -> Running {
     unhindered(async move {
         let said = match op {
-            Op::Disconnect { client } => Some(match peer.disconnect_client(client.as_str()).await {
-                Ok(()) => Line::Disconnected {
-                    client: client.as_str(),
+            Op::Disconnect { client } => match peer.disconnect_client(client.as_str()).await {
+                // It has taken effect here; what the store knows follows later.
+                Ok(()) | Err(PeerError::TimedOut) => {
+                    return Ended {
+                        told: vec![(op_id, client)],
+                        ..Ended::default()
+                    };
                 }
-                .encode(),
-                Err(error) => failed(line, &format!("disconnect {client}"), error),
-            }),
+                Err(error) => Some(failed(line, &format!("disconnect {client}"), error)),
+            },
             Op::Send {
                 from,
                 to,
@@ -138,7 +139,7 @@ pub(super) fn operation(peer: Peer, op_id: OpId, line: u64, op: Op) -> Running {
         Ended {
             ops: vec![op_id],
             lines: said.into_iter().collect(),
-            connects: false,
+            ..Ended::default()
         }
     })
 }

@@ -35,19 +35,31 @@ struct Client {
 struct Entry {
     /// How many starts and ends of others it waits for.
     waits_for: usize,
+    started: bool,
     waiting_for_start: Vec<OpId>,
     waiting_for_end: Vec<OpId>,
     clients: Vec<Address>,
 }
 
 impl Sequencer {
-    /// Admits an operation that changes where `client` is.
-    pub(super) fn change(&mut self, client: &Address) -> OpId {
+    /// Admits an operation that takes `client` away from here: it waits until what uses the client has ended.
+    pub(super) fn leave(&mut self, client: &Address) -> OpId {
         let id = self.next_id();
         let state = self.clients.entry(client.clone()).or_default();
         let mut after: Vec<OpId> = state.using.drain().collect();
         after.extend(state.changing.replace(id));
         self.admit(id, &[], &after, vec![client.clone()])
+    }
+
+    /// Admits an operation that brings `client` here: it waits until what uses the client has started, and not for its
+    /// end, which for a message to a server that is gone may be long in coming.
+    pub(super) fn enter(&mut self, client: &Address) -> OpId {
+        let id = self.next_id();
+        let state = self.clients.entry(client.clone()).or_default();
+        let mut started: Vec<OpId> = state.using.iter().copied().collect();
+        let after: Vec<OpId> = state.changing.replace(id).into_iter().collect();
+        started.retain(|using| self.ops.get(using).is_some_and(|entry| !entry.started));
+        self.admit(id, &started, &after, vec![client.clone()])
     }
 
     /// Admits an operation that uses `clients`; when it sends, it starts in the order of its `sender`.
@@ -80,6 +92,7 @@ impl Sequencer {
     pub(super) fn start(&mut self) -> Option<OpId> {
         let id = self.ready.pop_front()?;
         if let Some(entry) = self.ops.get_mut(&id) {
+            entry.started = true;
             let waiting = core::mem::take(&mut entry.waiting_for_start);
             for client in &entry.clients {
                 if let Some(state) = self.clients.get_mut(client)
@@ -177,8 +190,8 @@ mod tests {
     fn operations_on_different_clients_start_at_once() {
         let mut sequencer = Sequencer::default();
         let ids = [
-            sequencer.change(&address("a")),
-            sequencer.change(&address("b")),
+            sequencer.enter(&address("a")),
+            sequencer.enter(&address("b")),
             sequencer.using(None, &[&address("c")]),
         ];
         assert_eq!(started(&mut sequencer), ids);
@@ -188,10 +201,10 @@ mod tests {
     fn a_send_waits_for_the_connects_of_both_its_clients_and_a_disconnect_for_the_send() {
         let mut sequencer = Sequencer::default();
         let (a, b) = (address("a"), address("b"));
-        let connect_a = sequencer.change(&a);
-        let connect_b = sequencer.change(&b);
+        let connect_a = sequencer.enter(&a);
+        let connect_b = sequencer.enter(&b);
         let send = sequencer.using(Some(&a), &[&a, &b]);
-        let disconnect = sequencer.change(&b);
+        let disconnect = sequencer.leave(&b);
         assert_eq!(started(&mut sequencer), [connect_a, connect_b]);
         sequencer.end(connect_b);
         assert!(started(&mut sequencer).is_empty());
@@ -208,7 +221,7 @@ mod tests {
     fn a_senders_messages_start_in_order_and_do_not_wait_for_each_others_end() {
         let mut sequencer = Sequencer::default();
         let (a, b, c) = (address("a"), address("b"), address("c"));
-        let connect_b = sequencer.change(&b);
+        let connect_b = sequencer.enter(&b);
         let first = sequencer.using(Some(&a), &[&a, &b]);
         let second = sequencer.using(Some(&a), &[&a, &c]);
         let of_another = sequencer.using(Some(&c), &[&c, &a]);
@@ -233,7 +246,7 @@ mod tests {
     fn connects_and_disconnects_of_one_client_go_one_by_one() {
         let mut sequencer = Sequencer::default();
         let a = address("a");
-        let ids = [sequencer.change(&a), sequencer.change(&a), sequencer.change(&a)];
+        let ids = [sequencer.enter(&a), sequencer.enter(&a), sequencer.enter(&a)];
         for id in ids {
             assert_eq!(started(&mut sequencer), [id]);
             sequencer.end(id);
@@ -251,7 +264,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let pick = |shift: u32| &names[usize::try_from((random >> shift) % 3).unwrap()];
             if (random >> 60) < 5 {
-                sequencer.change(pick(20));
+                if random & 1 == 0 { sequencer.enter(pick(20)) } else { sequencer.leave(pick(20)) };
             } else {
                 sequencer.using(Some(pick(20)), &[pick(20), pick(30)]);
             }

@@ -3,13 +3,13 @@
 use core::future::poll_fn;
 use core::task::Poll;
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use waypost_peer::{Event, Peer, RequestToken};
 use waypost_session::BATCH_MAX;
-use waypost_types::{Identity, Incarnation, Outcome};
+use waypost_types::{Address, Identity, Incarnation, Outcome};
 
 use super::super::config::Config;
 use super::super::output::Output;
@@ -41,6 +41,10 @@ pub(super) struct Session<'a> {
     connect_batches: usize,
     pub(super) running: FuturesUnordered<Running>,
     done: VecDeque<Ended>,
+    /// Operations that have ended and whose event has not been shown.
+    untold: HashMap<Address, OpId>,
+    /// Clients whose event has been shown before the operation ended.
+    told: HashSet<Address>,
     /// Requests that this server's clients have not answered, by the number they were printed with.
     unanswered: BTreeMap<u64, RequestToken>,
     requests: u64,
@@ -65,6 +69,8 @@ impl<'a> Session<'a> {
             connect_batches: 0,
             running: FuturesUnordered::new(),
             done: VecDeque::new(),
+            untold: HashMap::new(),
+            told: HashSet::new(),
             unanswered: BTreeMap::new(),
             requests: 0,
             drain_waits: None,
@@ -84,6 +90,7 @@ impl<'a> Session<'a> {
         self.sequencer.len() == 0
             && self.running.is_empty()
             && self.done.is_empty()
+            && self.untold.is_empty()
             && self.drain_waits.is_none()
     }
 
@@ -127,7 +134,8 @@ impl<'a> Session<'a> {
 
     async fn admit(&mut self, line: u64, op: Op) {
         let id = match &op {
-            Op::Connect { client } | Op::Disconnect { client } => self.sequencer.change(client),
+            Op::Connect { client } => self.sequencer.enter(client),
+            Op::Disconnect { client } => self.sequencer.leave(client),
             Op::Send { from, to, .. } => self.sequencer.using(Some(from), &[from, to]),
             Op::Request { id, .. } if !self.admitted.has_room_for_request() => {
                 return self.say(outcome(id.as_ref(), Outcome::Overloaded)).await;
@@ -173,10 +181,31 @@ impl<'a> Session<'a> {
                 self.say(line).await;
             }
             for id in ended.ops {
-                self.sequencer.end(id);
-                self.admitted.remove(id);
+                self.end(id);
+            }
+            for (id, client) in ended.told {
+                if self.told.remove(&client) {
+                    self.end(id);
+                } else {
+                    self.untold.insert(client, id);
+                }
             }
             self.connect_batches -= usize::from(ended.connects);
+        }
+    }
+
+    fn end(&mut self, id: OpId) {
+        self.sequencer.end(id);
+        self.admitted.remove(id);
+    }
+
+    /// The event about an operation on a client is shown: operations on one client end one by one.
+    fn tell(&mut self, client: &Address) {
+        match self.untold.remove(client) {
+            Some(id) => self.end(id),
+            None => {
+                self.told.insert(client.clone());
+            }
         }
     }
 
@@ -277,6 +306,19 @@ impl<'a> Session<'a> {
                 to: to.as_str(),
                 body: (&**body).into(),
             },
+            Event::Connected { client, seq } => {
+                self.tell(client);
+                Line::Connected {
+                    client: client.as_str(),
+                    seq: seq.0,
+                }
+            }
+            Event::GivenUp { client } => {
+                self.tell(client);
+                Line::Disconnected {
+                    client: client.as_str(),
+                }
+            }
             Event::Displaced { client, by } => Line::Displaced {
                 client: client.as_str(),
                 by: by.as_str(),
