@@ -17,6 +17,8 @@ use crate::{ClientEvents, PeerBuilder, PeerError, RequestError, RequestToken};
 const FRAME_OVERHEAD: usize = 1024;
 /// How long `shutdown` waits for the lease to end.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long it then waits for its links to end.
+const GO_AWAY_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A server's place in the cluster. A clone is cheap and is the same peer.
 ///
@@ -288,6 +290,8 @@ impl Peer {
             }
         });
         let _ = tokio::time::timeout(LEAVE_DEADLINE, left).await;
+        // The last outcomes are still on their way to the other nodes.
+        self.node.go_away(GO_AWAY_DEADLINE).await;
         self.node.end().await;
     }
 
