@@ -24,6 +24,7 @@ pub(crate) async fn prepare(objects: &Objects, settings: &Settings, deadline: In
         props => props?,
     };
     check(&props)?;
+    check_quorums(settings, &props)?;
     let wanted = wanted(settings, &props);
     if wanted.is_empty() {
         return Ok(());
@@ -115,6 +116,20 @@ fn check(props: &Map<String, Value>) -> Result<(), Fault> {
         return refused("the bucket type is for data types: use one without `datatype`");
     }
     Ok(())
+}
+
+/// No more replicas can be asked than there are.
+fn check_quorums(settings: &Settings, props: &Map<String, Value>) -> Result<(), Fault> {
+    let of_bucket = props.get("n_val").and_then(Value::as_u64).unwrap_or(3);
+    let n_val = settings.n_val.map_or(of_bucket, u64::from);
+    let too_many = |(_, text): &&(&str, String)| text.parse().is_ok_and(|number: u64| number > n_val);
+    match settings.named.iter().find(too_many) {
+        None => Ok(()),
+        Some((name, _)) => Err(Fault::new(
+            ErrorKind::ConfigInvalid,
+            format!("the url's parameter `{name}` asks for more than the bucket's {n_val} replicas"),
+        )),
+    }
 }
 
 /// The properties that differ from what is needed.

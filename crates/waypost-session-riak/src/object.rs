@@ -162,11 +162,12 @@ impl Objects {
         let mut sent = false;
         let mut pause = PAUSE;
         let mut hope = false;
+        let mut last: Option<Fault> = None;
         let bare = request.target.clone();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left < Duration::from_millis(1) {
-                return Err(Fault::out_of_time().sent(sent));
+                return Err(last.unwrap_or_else(Fault::out_of_time).sent(sent));
             }
             let Some((index, host)) = self.hosts.pick(&tried) else {
                 return Err(Fault::new(
@@ -179,7 +180,7 @@ impl Objects {
                 Ok(Err(_)) => {
                     return Err(Fault::new(ErrorKind::Unavailable, "the store is closed").sent(sent));
                 }
-                Err(_) => return Err(Fault::out_of_time().sent(sent)),
+                Err(_) => return Err(last.unwrap_or_else(Fault::out_of_time).sent(sent)),
             };
             let left = deadline.saturating_duration_since(Instant::now());
             // A node that hangs must leave time for another.
@@ -221,6 +222,7 @@ impl Objects {
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
                 pause = (pause * 2).min(PAUSE * 16);
                 tried.clear();
+                last = Some(fault);
             }
         }
     }

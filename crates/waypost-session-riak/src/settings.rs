@@ -25,6 +25,9 @@ pub(crate) struct Quorums {
     pub(crate) pw: String,
 }
 
+/// Properties with their values.
+pub(crate) type Named = Vec<(&'static str, String)>;
+
 /// Everything that a URL says, with defaults.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -38,7 +41,7 @@ pub(crate) struct Settings {
     pub(crate) n_val: Option<u32>,
     pub(crate) quorums: Quorums,
     /// The quorums that the URL itself names: these become the bucket's too.
-    pub(crate) named: Vec<(&'static str, String)>,
+    pub(crate) named: Named,
     pub(crate) timeout: Duration,
     pub(crate) connections: usize,
     pub(crate) ca_file: Option<String>,
@@ -136,10 +139,7 @@ impl Settings {
     }
 }
 
-fn quorums(
-    params: &mut Params<'_>,
-    n_val: Option<u32>,
-) -> Result<(Quorums, Vec<(&'static str, String)>), StoreError> {
+fn quorums(params: &mut Params<'_>, n_val: Option<u32>) -> Result<(Quorums, Named), StoreError> {
     let primaries = match params.text("profile") {
         None | Some("available") => "0",
         Some("primary") => "quorum",

@@ -16,6 +16,7 @@ use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq,
 use crate::bucket;
 use crate::fault::{Fault, Verb};
 use crate::journal::Journals;
+use crate::key;
 use crate::liveness::Liveness;
 use crate::object::Objects;
 use crate::reclaim::Graveyard;
@@ -105,6 +106,8 @@ impl RiakStore {
 
     async fn prepare(&self, settings: &Settings) -> Result<(), Fault> {
         bucket::prepare(&self.objects, settings, self.objects.deadline()).await?;
+        // Properties may be read before objects can be, and quorums are refused here.
+        self.objects.get(key::MARKER, self.objects.deadline()).await?;
         self.check_marker(self.objects.deadline()).await;
         Ok(())
     }

@@ -243,7 +243,7 @@ async fn of_key(
 fn context(request: &Request) -> Result<Clock, Response> {
     request
         .header("x-riak-vclock")
-        .map_or(Ok(Clock::default()), |text| {
+        .map_or_else(|| Ok(Clock::default()), |text| {
             Clock::decode(text).ok_or_else(|| crash("{error,{error,badarg,[{base64,decode_list,5}]}}"))
         })
 }

@@ -1,0 +1,259 @@
+//! Nodes that fail in every way that real ones do.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use waypost_session::{ErrorKind, Released, Renewal, SessionStore};
+use waypost_session_riak::RiakStore;
+use waypost_session_testkit::servers::riak::{RiakFault, RiakOptions, RiakStandIn};
+use waypost_types::{Address, Identity, Location, Owner, Session};
+
+const TERM: Duration = Duration::from_secs(60);
+
+async fn server(store: &RiakStore, name: &str) -> Owner {
+    let identity = Identity::new(name).unwrap();
+    let incarnation = store.register(&identity, &location(), TERM).await.unwrap();
+    Owner::new(identity, incarnation)
+}
+
+fn location() -> Location {
+    Location::new("tcp://192.0.2.1:4500").unwrap()
+}
+
+fn address(name: &str) -> Address {
+    Address::new(name).unwrap()
+}
+
+async fn open(nodes: &RiakStandIn) -> RiakStore {
+    RiakStore::connect(&nodes.url()).await.unwrap()
+}
+
+#[tokio::test]
+async fn passing_failures_of_one_node_are_ridden_out() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    for fault in [
+        RiakFault::NoRoute,
+        RiakFault::NotReady,
+        RiakFault::Overload,
+        RiakFault::NoPrimaries,
+        RiakFault::CutAnswer,
+        RiakFault::HangUp,
+    ] {
+        let name = address(&format!("{fault:?}"));
+        nodes.disturb_next(0, fault, 2);
+        let claimed = store
+            .claim(&owner, &name)
+            .await
+            .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        nodes.disturb_next(0, fault, 2);
+        let held = store.lookup(&name).await.unwrap();
+        assert_eq!(held, Some(Session::new(owner.clone(), claimed.seq)), "{fault:?}");
+        nodes.disturb_next(0, fault, 1);
+        let renewed = store
+            .renew(std::slice::from_ref(&owner), &location())
+            .await
+            .unwrap();
+        assert_eq!(renewed.renewals, [Renewal::Renewed], "{fault:?}");
+        nodes.calm();
+        assert_eq!(
+            store.release(&owner, &name, claimed.seq).await.unwrap(),
+            Released::Released,
+            "{fault:?}"
+        );
+        assert_eq!(store.lookup(&name).await.unwrap(), None, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_call_ends_in_time_and_says_whether_it_may_have_been_applied() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = RiakStore::connect(&format!("{}?timeout=300ms", nodes.url()))
+        .await
+        .unwrap();
+    let owner = server(&store, "server").await;
+    for (fault, kind) in [
+        (RiakFault::Hang, ErrorKind::Timeout),
+        (RiakFault::NotReady, ErrorKind::Unavailable),
+        (RiakFault::NoRoute, ErrorKind::Unavailable),
+        (RiakFault::TimedOut, ErrorKind::Timeout),
+        (RiakFault::Crash, ErrorKind::Unexpected),
+    ] {
+        nodes.disturb(0, fault, 1.0);
+        let begin = Instant::now();
+        let error = store.lookup(&address("a")).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{fault:?}: {error}");
+        assert!(!error.may_have_applied(), "a read changes nothing");
+        assert!(
+            begin.elapsed() < Duration::from_secs(3),
+            "{fault:?} took {:?}",
+            begin.elapsed()
+        );
+        nodes.calm();
+    }
+    // A write that was applied and never answered is found by the next read.
+    let name = address("lost-answer");
+    let claimed = store.claim(&owner, &name).await.unwrap();
+    nodes.disturb(0, RiakFault::TimedOut, 1.0);
+    let error = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap_err();
+    assert!(error.may_have_applied(), "{error}");
+    nodes.calm();
+    let renewed = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
+    assert_eq!(renewed.renewals, [Renewal::Renewed]);
+    assert_eq!(
+        store.lookup(&name).await.unwrap(),
+        Some(Session::new(owner, claimed.seq))
+    );
+}
+
+#[tokio::test]
+async fn one_node_of_three_may_fail_without_anybody_noticing() {
+    let nodes = RiakOptions::new()
+        .nodes(3)
+        .delay(Duration::from_millis(1))
+        .start()
+        .await
+        .unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    let mut held = Vec::new();
+    for round in 0..60 {
+        match round {
+            10 => nodes.stop(1).await,
+            25 => nodes.start_again(1).await.unwrap(),
+            35 => nodes.disturb(2, RiakFault::NotReady, 1.0),
+            50 => nodes.calm(),
+            _ => {}
+        }
+        let name = address(&format!("a{round}"));
+        let claimed = store.claim(&owner, &name).await.unwrap();
+        held.push((name, Some(Session::new(owner.clone(), claimed.seq))));
+    }
+    for (name, session) in held {
+        assert_eq!(store.lookup(&name).await.unwrap(), session, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_ejected_node_is_asked_again_once_it_answers() {
+    let nodes = RiakOptions::new().nodes(2).start().await.unwrap();
+    let store = open(&nodes).await;
+    nodes.stop(0).await;
+    for _ in 0..4 {
+        store.lookup(&address("a")).await.unwrap();
+    }
+    nodes.start_again(0).await.unwrap();
+    nodes.stop(1).await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while store.lookup(&address("a")).await.is_err() {
+        assert!(Instant::now() < deadline, "the node is not asked again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_datastore_that_lost_everything_shows_by_renewals_and_generation() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    let claimed = store.claim(&owner, &address("a")).await.unwrap();
+    let before = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
+    nodes.lose_everything();
+    let after = store
+        .renew(std::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
+    assert_ne!(before.generation, after.generation);
+    assert_eq!(store.lookup(&address("a")).await.unwrap(), None);
+    let restored = store
+        .restore_many(&owner, &[(address("a"), claimed.seq)])
+        .await
+        .unwrap();
+    assert_eq!(restored, [waypost_session::Restored::Held]);
+    let next = store.claim(&owner, &address("a")).await.unwrap();
+    assert!(next.seq > claimed.seq, "seqs grow although their record was lost");
+}
+
+#[tokio::test]
+async fn buckets_that_lose_writes_and_unknown_types_are_refused() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    nodes.create_type(
+        "lww",
+        &serde_json::json!({"last_write_wins": true, "allow_mult": false}),
+    );
+    nodes.create_type("plain", &serde_json::json!({}));
+    let refused = async |query: &str| {
+        let error = RiakStore::connect(&[&nodes.url(), query].concat())
+            .await
+            .unwrap_err();
+        (error.kind(), error.to_string())
+    };
+    let (kind, says) = refused("?type=lww").await;
+    assert!(
+        kind == ErrorKind::ConfigInvalid && says.contains("last_write_wins"),
+        "{says}"
+    );
+    let (kind, says) = refused("?type=nope").await;
+    assert!(
+        kind == ErrorKind::ConfigInvalid && says.contains("nope"),
+        "{says}"
+    );
+    let (kind, says) = refused("?r=4").await;
+    assert!(kind == ErrorKind::ConfigInvalid, "{says}");
+    let store = RiakStore::connect(&[&nodes.url(), "?type=plain&profile=primary&n_val=3"].concat())
+        .await
+        .unwrap();
+    let owner = server(&store, "server").await;
+    store.claim(&owner, &address("a")).await.unwrap();
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_a_matter_of_permission() {
+    let nodes = RiakOptions::new()
+        .credentials("user", "hunter2")
+        .start()
+        .await
+        .unwrap();
+    let url = nodes.url().replace("hunter2", "hunter3");
+    let error = RiakStore::connect(&url).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(!format!("{error} {error:?}").contains("hunter3"));
+}
+
+#[tokio::test]
+async fn the_dead_leave_nothing_behind_in_the_end() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    let addresses: Vec<Address> = (0..700).map(|n| address(&format!("a{n}"))).collect();
+    store.claim_many(&owner, &addresses).await.unwrap();
+    assert_eq!(nodes.objects("s:"), 700);
+    store.deregister(&owner).await.unwrap();
+    let mut removed = 0;
+    let mut more = true;
+    while more {
+        let step = store.reclaim(100).await.unwrap();
+        assert!(step.removed <= 100);
+        removed += step.removed;
+        more = step.more;
+    }
+    assert_eq!(removed, 700);
+    // They are vacant now, and deleted when they are old enough; until then nobody looks at them again.
+    let before = nodes.requests();
+    store.reclaim(100).await.unwrap();
+    assert!(
+        nodes.requests() - before < 40,
+        "{} requests to find nothing to do",
+        nodes.requests() - before
+    );
+}

@@ -1,0 +1,24 @@
+//! Runs the stand-in for Riak nodes until its stdin ends: `riak_stand_in [NODES] [LONGEST_DELAY_MS]`. Prints its store URL.
+//! **Not Riak**: for trying things out where there is none.
+#![expect(clippy::print_stdout, reason = "its url is what it is run for")]
+
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use waypost_session_testkit::servers::riak::RiakOptions;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let nodes = args.next().map_or(Ok(1), |text| text.parse())?;
+    let delay = args.next().map_or(Ok(0), |text| text.parse())?;
+    let stand_in = RiakOptions::new()
+        .nodes(nodes)
+        .delay(Duration::from_millis(delay))
+        .start()
+        .await?;
+    println!("{}", stand_in.url());
+    let mut rest = Vec::new();
+    tokio::io::stdin().read_to_end(&mut rest).await?;
+    Ok(())
+}
