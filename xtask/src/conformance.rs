@@ -22,7 +22,8 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
             other => return Err(other.unexpected().into()),
         }
     }
-    let store = store.context("which store? cargo xtask conformance --store memory|embedded|redis|URL")?;
+    let mut store =
+        store.context("which store? cargo xtask conformance --store memory|embedded|redis|riak|couchbase|URL")?;
     let mut cargo = workspace.cargo();
     cargo.args([
         "run",
@@ -35,6 +36,12 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
         let choice: StoreChoice = store.parse()?;
         if choice == StoreChoice::StartRedis {
             needs::redis_server()?;
+        }
+        if choice == StoreChoice::Riak {
+            store = needs::start_riak()?;
+        }
+        if choice == StoreChoice::Couchbase {
+            store = needs::start_couchbase()?;
         }
         cargo.args(["--features", choice.feature()]);
     }

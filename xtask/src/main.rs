@@ -41,7 +41,7 @@ Commands:
   cluster kill NAME           SIGKILL one of them, to see what happens
   test [ARGS]                 all tests; ARGS go to cargo nextest run (or cargo test)
   conformance --store NAME|URL [FILTER]
-                              the session-store suite against memory, embedded, redis or any server of yours
+                              the session-store suite against memory, embedded, redis, riak, couchbase or any server of yours
   bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options
   chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis]
                               real executables through kills, stops and outages, held against every promise

@@ -78,9 +78,7 @@ impl CouchbaseStore {
             // Leaves time to finish what is under way.
             until: now + deadline.saturating_duration_since(now) / 2,
         };
-        self.index
-            .clean(docs, &self.keys, self.rest, left.until)
-            .await?;
+        self.index.clean(docs, &self.keys, self.rest, left.until).await?;
         let members = members::read(docs, &self.keys, deadline).await?;
         let live: HashMap<_, _> = self
             .live(docs, members.identities(), deadline)

@@ -72,7 +72,13 @@ async fn addresses_whose_digests_are_the_same_are_different_addresses() {
 
     store.deregister(&owners[0]).await.unwrap();
     assert_eq!(store.reclaim(100).await.unwrap().removed, 18);
-    for (index, session) in store.lookup_many(&addresses).await.unwrap().into_iter().enumerate() {
+    for (index, session) in store
+        .lookup_many(&addresses)
+        .await
+        .unwrap()
+        .into_iter()
+        .enumerate()
+    {
         assert_eq!(session, held[index].clone().filter(|_| index == 3));
     }
 }

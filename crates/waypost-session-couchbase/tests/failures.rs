@@ -55,7 +55,10 @@ async fn what_is_wrong_at_the_door_is_told_at_once() {
     assert!(wrong.to_string().contains("no scope `s`"), "{wrong}");
     let wrong = refusal(&format!("{url}?collection=c")).await;
     assert_eq!(wrong.kind(), ErrorKind::ConfigInvalid);
-    assert!(wrong.to_string().contains("no collection `_default.c`"), "{wrong}");
+    assert!(
+        wrong.to_string().contains("no collection `_default.c`"),
+        "{wrong}"
+    );
     node.stop();
     let wrong = refusal(&url).await;
     assert_eq!(wrong.kind(), ErrorKind::Unavailable);
@@ -78,9 +81,7 @@ async fn the_second_host_is_asked_when_the_first_is_gone() {
     let (gone, node) = (node().await, node().await);
     gone.stop();
     let places = format!("127.0.0.1:{},127.0.0.1:{}", gone.port(), node.port());
-    let url = node
-        .url()
-        .replace(&format!("127.0.0.1:{}", node.port()), &places);
+    let url = node.url().replace(&format!("127.0.0.1:{}", node.port()), &places);
     let store = CouchbaseStore::connect(&url).await.unwrap();
     server(&store, "server").await;
 }
@@ -112,12 +113,18 @@ async fn a_write_of_unknown_outcome_is_looked_for() {
         let once = |name| node.trouble(When::named(&[name]).on(&key), 1, trouble);
 
         once("add");
-        let first = store.claim(&owner, &address).await.expect("claim of a free address");
+        let first = store
+            .claim(&owner, &address)
+            .await
+            .expect("claim of a free address");
         assert_eq!(first.displaced, None, "{trouble:?}");
         assert!(node.is_calm());
 
         once("replace");
-        let second = store.claim(&owner, &address).await.expect("claim of a held address");
+        let second = store
+            .claim(&owner, &address)
+            .await
+            .expect("claim of a held address");
         let displaced = Some(Session::new(owner.clone(), first.seq));
         assert_eq!(second.displaced, displaced, "{trouble:?}");
 
@@ -126,7 +133,10 @@ async fn a_write_of_unknown_outcome_is_looked_for() {
         assert_eq!(held, Some(Session::new(owner.clone(), second.seq)), "{trouble:?}");
 
         once("replace");
-        let released = store.release(&owner, &address, second.seq).await.expect("release");
+        let released = store
+            .release(&owner, &address, second.seq)
+            .await
+            .expect("release");
         assert_eq!(released, Released::Released, "{trouble:?}");
         assert_eq!(store.lookup(&address).await.unwrap(), None);
         assert!(node.is_calm());
@@ -149,7 +159,10 @@ async fn bookkeeping_survives_writes_of_unknown_outcome() {
         let address = address(&format!("client-{index}"));
         store.claim(&owner, &address).await.expect("claim");
         node.trouble(When::writing().on(":l:"), 1, trouble);
-        let renewed = store.renew(core::slice::from_ref(&owner), &location()).await.unwrap();
+        let renewed = store
+            .renew(core::slice::from_ref(&owner), &location())
+            .await
+            .unwrap();
         assert_eq!(renewed.renewals, [Renewal::Renewed], "{trouble:?}");
         node.trouble(When::writing().on(":l:"), 1, trouble);
         store.deregister(&owner).await.expect("deregistration");
@@ -169,7 +182,11 @@ async fn batches_go_through_a_bad_connection() {
     store.claim(&owner, &address("warm")).await.unwrap();
     for name in ["c1", "c2", "c3"] {
         node.trouble(When::writing().on(name), 2, Trouble::TemporaryFailure);
-        node.trouble(When::writing().on(name), 2, Trouble::Late(Duration::from_millis(200)));
+        node.trouble(
+            When::writing().on(name),
+            2,
+            Trouble::Late(Duration::from_millis(200)),
+        );
     }
     node.trouble(When::writing().on("c29"), 1, Trouble::CutAfter);
     let claimed = store.claim_many(&owner, &addresses).await.unwrap();
@@ -192,9 +209,15 @@ async fn a_hanging_node_gives_a_timeout() {
     node.trouble(When::any(), 1000, Trouble::Unanswered);
     let start = Instant::now();
     let error = store.lookup(&address("a")).await.unwrap_err();
-    assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, false));
+    assert_eq!(
+        (error.kind(), error.may_have_applied()),
+        (ErrorKind::Timeout, false)
+    );
     let error = store.claim(&owner, &address("a")).await.unwrap_err();
-    assert_eq!((error.kind(), error.may_have_applied()), (ErrorKind::Timeout, true));
+    assert_eq!(
+        (error.kind(), error.may_have_applied()),
+        (ErrorKind::Timeout, true)
+    );
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     node.calm();
     store.claim(&owner, &address("b")).await.unwrap();
@@ -239,7 +262,10 @@ async fn a_lost_list_of_servers_comes_back_by_renewals() {
     store.claim(&owner, &address("a")).await.unwrap();
     node.lose("waypost:m");
     assert!(store.peers().await.unwrap().is_empty());
-    let renewed = store.renew(core::slice::from_ref(&owner), &location()).await.unwrap();
+    let renewed = store
+        .renew(core::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
     assert_eq!(renewed.renewals, [Renewal::Renewed]);
     assert_eq!(store.peers().await.unwrap().len(), 1);
     assert!(store.lookup(&address("a")).await.unwrap().is_some());
@@ -266,7 +292,10 @@ async fn verbs_cost_what_the_readme_says() {
     cost(&[("get", 2)]);
     store.release(&owner, &address("a"), claimed.seq).await.unwrap();
     cost(&[("get", 1), ("replace", 1)]);
-    store.renew(core::slice::from_ref(&owner), &location()).await.unwrap();
+    store
+        .renew(core::slice::from_ref(&owner), &location())
+        .await
+        .unwrap();
     cost(&[("get", 2), ("replace", 1)]);
 
     let addresses: Vec<_> = (0..1000).map(|n| address(&format!("many-{n}"))).collect();

@@ -3,7 +3,7 @@
 use waypost_session::{MemoryStore, Registry};
 
 /// The Cargo features that each add a datastore, in alphabetical order, whether or not this build has them.
-pub const DATASTORE_FEATURES: &[&str] = &["embedded", "redis"];
+pub const DATASTORE_FEATURES: &[&str] = &["couchbase", "embedded", "redis", "riak"];
 
 /// Every session store that is compiled in, by URL scheme. `memory:` is always there: it lives and dies with its
 /// process and is for one broker alone, and for tests.
@@ -15,8 +15,12 @@ pub fn store_registry() -> Registry {
     MemoryStore::register(&mut registry);
     #[cfg(feature = "embedded")]
     waypost_session_embedded::register(&mut registry);
+    #[cfg(feature = "couchbase")]
+    waypost_session_couchbase::CouchbaseStore::register(&mut registry);
     #[cfg(feature = "redis")]
     waypost_session_redis::RedisStore::register(&mut registry);
+    #[cfg(feature = "riak")]
+    waypost_session_riak::RiakStore::register(&mut registry);
     registry
 }
 
@@ -30,7 +34,9 @@ mod tests {
         let has = |scheme: &str| registry.schemes().any(|known| known == scheme);
         assert!(has("memory"));
         assert_eq!(has("embedded"), cfg!(feature = "embedded"));
+        assert_eq!(has("couchbase"), cfg!(feature = "couchbase"));
         assert_eq!(has("redis"), cfg!(feature = "redis"));
+        assert_eq!(has("riak+http"), cfg!(feature = "riak"));
     }
 
     #[tokio::test]

@@ -55,7 +55,11 @@ fn registry() -> Registry {
     MemoryStore::register(&mut registry);
     #[cfg(feature = "embedded")]
     waypost_session_embedded::register(&mut registry);
+    #[cfg(feature = "couchbase")]
+    waypost_session_couchbase::CouchbaseStore::register(&mut registry);
     #[cfg(feature = "redis")]
     waypost_session_redis::RedisStore::register(&mut registry);
+    #[cfg(feature = "riak")]
+    waypost_session_riak::RiakStore::register(&mut registry);
     registry
 }

@@ -7,11 +7,11 @@ use crate::output::say;
 use crate::workspace::{Workspace, shown};
 
 const TOPOLOGIES: [&str; 3] = ["broker", "brokerless", "broker,brokerless"];
-const STORES: [&str; 3] = ["embedded", "redis", "embedded,redis"];
+const STORES: [&str; 5] = ["couchbase", "embedded", "redis", "riak", "embedded,redis"];
 
 /// Library crates with features of their own, and the sets to check. Each stands alone: whoever imports one gets it
 /// without the others.
-const LIBRARIES: [(&str, &str); 14] = [
+const LIBRARIES: [(&str, &str); 19] = [
     ("waypost-types", ""),
     ("waypost-wire", ""),
     ("waypost-wire", "codec"),
@@ -19,8 +19,13 @@ const LIBRARIES: [(&str, &str); 14] = [
     ("waypost-session", ""),
     ("waypost-session-testkit", ""),
     ("waypost-session-embedded", ""),
+    ("waypost-session-couchbase", ""),
     ("waypost-session-redis", ""),
     ("waypost-session-redis", "tls"),
+    ("waypost-session-riak", ""),
+    ("waypost-session-riak", "tls"),
+    ("waypost-session-testkit", "couchbase"),
+    ("waypost-session-testkit", "riak"),
     ("waypost-node", ""),
     ("waypost-node", "tls"),
     ("waypost-peer", ""),

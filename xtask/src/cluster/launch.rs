@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::build::Executables;
 use super::options::{Topology, UpOptions};
 use super::state::{Home, Member, Role, State};
-use super::store::{StoreChoice, has_credentials};
+use super::store::{StoreChoice, has_credentials, redacted};
 use super::{redis, tail};
 use crate::interrupt::Interrupt;
 use crate::needs;
@@ -129,6 +129,16 @@ impl<'a> Cluster<'a> {
                 Ok(url)
             }
             StoreChoice::StartRedis => self.start_redis(),
+            StoreChoice::Riak => {
+                let url = needs::start_riak()?;
+                url.clone_into(&mut self.state.store);
+                Ok(url)
+            }
+            StoreChoice::Couchbase => {
+                let url = needs::start_couchbase()?;
+                self.state.store = redacted(&url);
+                Ok(url)
+            }
             StoreChoice::Url { url, .. } => Ok(url.clone()),
         }
     }

@@ -12,6 +12,10 @@ pub(crate) enum StoreChoice {
     Embedded,
     /// A `redis-server` of the cluster's own, on a free port and without persistence.
     StartRedis,
+    /// The Riak node of `deploy/riak`, in a container.
+    Riak,
+    /// The Couchbase node of `deploy/couchbase`, in a container.
+    Couchbase,
     /// A store that the user already runs.
     Url { url: String, feature: &'static str },
 }
@@ -23,7 +27,8 @@ impl FromStr for StoreChoice {
         match text {
             "embedded" => return Ok(Self::Embedded),
             "redis" => return Ok(Self::StartRedis),
-            "riak" | "couchbase" => bail!("the {text} store is not built yet; there are embedded and redis"),
+            "riak" => return Ok(Self::Riak),
+            "couchbase" => return Ok(Self::Couchbase),
             "memory" => bail!(
                 "the memory store lives inside one process and cannot be shared by a cluster; use embedded, which \
                  needs nothing installed either"
@@ -31,7 +36,7 @@ impl FromStr for StoreChoice {
             _ => {}
         }
         let Some((scheme, rest)) = text.split_once(':') else {
-            bail!("unknown store '{text}': give embedded, redis or a URL such as redis://127.0.0.1:6379");
+            bail!("unknown store '{text}': give embedded, redis, riak, couchbase or a URL such as redis://127.0.0.1:6379");
         };
         let feature = match scheme {
             "embedded" if rest.is_empty() => {
@@ -40,12 +45,11 @@ impl FromStr for StoreChoice {
             "embedded" => "embedded",
             "redis" | "rediss" | "redis+sentinel" | "rediss+sentinel" | "redis+cluster"
             | "rediss+cluster" => "redis",
-            "riak+http" | "riak+https" | "couchbase" | "couchbases" => {
-                bail!("stores of scheme {scheme} are not built yet; there are embedded and redis")
-            }
+            "riak+http" | "riak+https" => "riak",
+            "couchbase" | "couchbases" => "couchbase",
             "memory" => bail!("the memory store lives inside one process and cannot be shared by a cluster"),
             other => bail!(
-                "unknown store scheme '{other}'; known: embedded, redis, rediss, and these two with +sentinel or +cluster"
+                "unknown store scheme '{other}'; known: couchbase, couchbases, embedded, riak+http, riak+https, redis, rediss, and these two with +sentinel or +cluster"
             ),
         };
         Ok(Self::Url {
@@ -61,6 +65,8 @@ impl StoreChoice {
         match self {
             Self::Embedded => "embedded",
             Self::StartRedis => "redis",
+            Self::Riak => "riak",
+            Self::Couchbase => "couchbase",
             Self::Url { feature, .. } => feature,
         }
     }
@@ -72,6 +78,8 @@ impl fmt::Debug for StoreChoice {
         match self {
             Self::Embedded => f.write_str("Embedded"),
             Self::StartRedis => f.write_str("StartRedis"),
+            Self::Riak => f.write_str("Riak"),
+            Self::Couchbase => f.write_str("Couchbase"),
             Self::Url { url, .. } => write!(f, "Url({})", redacted(url)),
         }
     }
@@ -119,15 +127,19 @@ mod tests {
             ("rediss://h", "redis"),
             ("redis+sentinel://a,b/main", "redis"),
             ("redis+cluster://a:1,b:2", "redis"),
+            ("riak", "riak"),
+            ("riak+http://a:8098,b:8098/chat", "riak"),
+            ("riak+https://u:p@a", "riak"),
+            ("couchbase", "couchbase"),
+            ("couchbase://u:p@a/b", "couchbase"),
+            ("couchbases://u:p@a,b/b?scope=s", "couchbase"),
         ] {
             assert_eq!(text.parse::<StoreChoice>().unwrap().feature(), feature, "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_built_yet_says_so() {
-        assert!(error("riak").contains("not built yet"));
-        assert!(error("couchbase://h/b").contains("not built yet"));
+    fn what_cannot_be_says_why() {
         assert!(error("memory:").contains("cannot be shared"));
         assert!(error("mysql://h").contains("unknown store scheme 'mysql'"));
         assert!(error("nonsense").contains("unknown store 'nonsense'"));

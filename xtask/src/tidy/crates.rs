@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("waypost-session-testkit", &["waypost-types", "waypost-session"]),
     ("waypost-session-embedded", &["waypost-types", "waypost-session"]),
     ("waypost-session-redis", &["waypost-types", "waypost-session"]),
+    ("waypost-session-couchbase", &["waypost-types", "waypost-session"]),
+    ("waypost-session-riak", &["waypost-types", "waypost-session"]),
     (
         "waypost-node",
         &[
@@ -49,6 +51,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "waypost-peer",
             "waypost-session-embedded",
             "waypost-session-redis",
+            "waypost-session-couchbase",
+            "waypost-session-riak",
         ],
     ),
     (
@@ -68,6 +72,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "waypost-session-testkit",
             "waypost-session-embedded",
             "waypost-session-redis",
+            "waypost-session-couchbase",
+            "waypost-session-riak",
         ],
     ),
     ("waypost-bench", &["waypost", "waypost-session-testkit"]),
@@ -90,6 +96,8 @@ const TEST_ONLY: &[(&str, &[&str])] = &[
     ("waypost", &["waypost-session-testkit"]),
     ("waypost-session-embedded", &["waypost-session-testkit"]),
     ("waypost-session-redis", &["waypost-session-testkit"]),
+    ("waypost-session-couchbase", &["waypost-session-testkit"]),
+    ("waypost-session-riak", &["waypost-session-testkit"]),
 ];
 
 /// Settings that every package takes from the workspace.
