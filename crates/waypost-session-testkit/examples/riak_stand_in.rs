@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
 use waypost_session_testkit::servers::riak::RiakOptions;
 
 #[tokio::main]
@@ -18,7 +17,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .start()
         .await?;
     println!("{}", stand_in.url());
-    let mut rest = Vec::new();
-    tokio::io::stdin().read_to_end(&mut rest).await?;
+    tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink())).await??;
     Ok(())
 }

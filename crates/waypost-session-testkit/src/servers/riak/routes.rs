@@ -241,11 +241,10 @@ async fn of_key(
 
 /// The vclock that the client has sent; an error is the answer to one that is none.
 fn context(request: &Request) -> Result<Clock, Response> {
-    request
-        .header("x-riak-vclock")
-        .map_or_else(|| Ok(Clock::default()), |text| {
-            Clock::decode(text).ok_or_else(|| crash("{error,{error,badarg,[{base64,decode_list,5}]}}"))
-        })
+    request.header("x-riak-vclock").map_or_else(
+        || Ok(Clock::default()),
+        |text| Clock::decode(text).ok_or_else(|| crash("{error,{error,badarg,[{base64,decode_list,5}]}}")),
+    )
 }
 
 async fn put(node: &Node, request: &Request, name: Name, bucket: &str, quorums: &Quorums) -> Response {
