@@ -14,14 +14,23 @@ const BESIDE: [(&str, &str); 2] = [("nats-server", "nats-server"), ("redis-serve
 
 pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<ExitCode> {
     let arguments: Vec<_> = parser.raw_args()?.collect();
-    let is_help = arguments.iter().any(|argument| argument == "--help" || argument == "-h");
+    let is_help = arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h");
     if !is_help {
         install_what_is_missing()?;
     }
     let mut build = workspace.cargo();
     build.args(["build", "--release", "--package", "waypost-bench"]);
     let mut server = workspace.cargo();
-    server.args(["build", "--release", "--package", "waypost", "--bin", "waypost-brokerless"]);
+    server.args([
+        "build",
+        "--release",
+        "--package",
+        "waypost",
+        "--bin",
+        "waypost-brokerless",
+    ]);
     for command in [&mut build, &mut server] {
         if !run_shown(command)?.success() {
             bail!("the build failed");
@@ -48,7 +57,9 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
 fn install_what_is_missing() -> Result<()> {
     let missing: Vec<&str> = BESIDE
         .iter()
-        .filter(|(program, _)| needs::find(program).is_none() && !Path::new("/usr/sbin").join(program).exists())
+        .filter(|(program, _)| {
+            needs::find(program).is_none() && !Path::new("/usr/sbin").join(program).exists()
+        })
         .map(|(_, package)| *package)
         .collect();
     if missing.is_empty() {
@@ -64,7 +75,9 @@ fn install_what_is_missing() -> Result<()> {
     let mut update = Command::new("apt-get");
     update.args(["update", "-qq"]);
     let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing);
+    install
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(&missing);
     for command in [&mut update, &mut install] {
         if !run_shown(command.env("DEBIAN_FRONTEND", "noninteractive"))?.success() {
             say!("apt-get failed; {names} is left out");

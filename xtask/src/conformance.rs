@@ -22,8 +22,8 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
             other => return Err(other.unexpected().into()),
         }
     }
-    let mut store =
-        store.context("which store? cargo xtask conformance --store memory|embedded|redis|riak|couchbase|URL")?;
+    let mut store = store
+        .context("which store? cargo xtask conformance --store memory|embedded|redis|riak|couchbase|URL")?;
     let mut cargo = workspace.cargo();
     cargo.args([
         "run",

@@ -261,7 +261,10 @@ impl Node {
     /// Dropping the future while it waits sends nothing.
     pub async fn send(&self, message: Message, deadline: Duration) -> Result<(), Refusal> {
         let mut message = Some(message);
-        self.when_room(&mut message, deadline, |now, core, message| core.send(now, message)).await
+        self.when_room(&mut message, deadline, |now, core, message| {
+            core.send(now, message)
+        })
+        .await
     }
 
     /// Sends a message whose outcome comes back, waiting for room up to `deadline`.
@@ -299,18 +302,26 @@ impl Node {
         mut attempt: impl FnMut(MonoTime, &mut Core<Waiter>, &mut Option<Message>) -> Result<(), Refusal>,
     ) -> Result<(), Refusal> {
         let turns = &self.driver.turns;
-        if message.as_ref().is_some_and(|message| !turns.is_queued(message.to())) {
+        if message
+            .as_ref()
+            .is_some_and(|message| !turns.is_queued(message.to()))
+        {
             match self.driver.with(|now, core| attempt(now, core, message)) {
                 Err(Refusal::Full) => {}
                 result => return result,
             }
         }
         // Nothing is awaited between the attempt and this: whoever comes later finds the queue.
-        let to = message.as_ref().map(|message| message.to().to_owned()).unwrap_or_default();
+        let to = message
+            .as_ref()
+            .map(|message| message.to().to_owned())
+            .unwrap_or_default();
         let place = turns.join(&to);
         let deadline = Instant::now() + patience;
         let turn = place.turn.lock();
-        let _turn = tokio::time::timeout_at(deadline, turn).await.map_err(|_| Refusal::Full)?;
+        let _turn = tokio::time::timeout_at(deadline, turn)
+            .await
+            .map_err(|_| Refusal::Full)?;
         loop {
             if self.driver.ended.is_cancelled() {
                 return Err(Refusal::NotRegistered);

@@ -169,7 +169,11 @@ impl Peer {
     /// Dropping the future leaves the message on its way; its outcome is not told.
     pub async fn send_acked(&self, from: &str, to: &str, body: Bytes) -> Result<Outcome, PeerError> {
         let message = self.message(from, to, body)?;
-        match self.node.send_acked(message, false, self.node.settings().send_deadline).await {
+        match self
+            .node
+            .send_acked(message, false, self.node.settings().send_deadline)
+            .await
+        {
             Ok(Some(Completion::Outcome(outcome))) => Ok(outcome),
             Ok(_) => Err(PeerError::Closed),
             Err(Refusal::Full) => Ok(Outcome::Overloaded),
@@ -186,7 +190,11 @@ impl Peer {
     /// Dropping the future leaves the request on its way; its reply is dropped.
     pub async fn request(&self, from: &str, to: &str, body: Bytes) -> Result<Bytes, RequestError> {
         let message = self.message(from, to, body).map_err(RequestError::Peer)?;
-        match self.node.send_acked(message, true, self.node.settings().send_deadline).await {
+        match self
+            .node
+            .send_acked(message, true, self.node.settings().send_deadline)
+            .await
+        {
             Ok(Some(Completion::Reply(Ok(body)))) => Ok(body),
             Ok(Some(Completion::Reply(Err(outcome)))) => Err(RequestError::Outcome(outcome)),
             Ok(_) => Err(RequestError::Peer(PeerError::Closed)),

@@ -95,7 +95,9 @@ impl<T> Core<T> {
         message: Option<&Message>,
         is_enough: impl Fn(Room) -> bool,
     ) -> Result<(), Refusal> {
-        let Some(endpoint) = &mut self.endpoint else { return Err(Refusal::NotRegistered) };
+        let Some(endpoint) = &mut self.endpoint else {
+            return Err(Refusal::NotRegistered);
+        };
         endpoint.can_send(now, &is_enough)?;
         match message {
             Some(message) if !is_enough(self.room_to_take(now, message.to())) => Err(Refusal::Full),

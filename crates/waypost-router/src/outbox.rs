@@ -43,7 +43,11 @@ impl Pins {
     pub(crate) fn keep(&mut self, message: Message, bytes: usize) -> Message {
         let position = message.position();
         let gap = position.wrapping_sub(core::mem::replace(&mut self.last, position));
-        if bytes > PIN_BYTES && gap > 4 * message.cost() { unpinned(message) } else { message }
+        if bytes > PIN_BYTES && gap > 4 * message.cost() {
+            unpinned(message)
+        } else {
+            message
+        }
     }
 }
 
@@ -156,7 +160,9 @@ mod tests {
         let mut kept = Vec::new();
         outbox.take(&mut kept, usize::MAX);
         let lies_in = |frame: &Frame| match frame {
-            Frame::Message(message) => buffers.iter().any(|buffer| buffer.contains(&message.body.as_ptr())),
+            Frame::Message(message) => buffers
+                .iter()
+                .any(|buffer| buffer.contains(&message.body.as_ptr())),
             _ => false,
         };
         kept.iter().filter(|frame| lies_in(frame)).map(Frame::cost).sum()
@@ -165,12 +171,18 @@ mod tests {
     #[test]
     fn a_backlog_keeps_no_read_buffers_alive_for_single_messages() {
         let kept = backlog(20);
-        assert!(kept <= PIN_BYTES + 200, "{kept} bytes of messages still lie in the buffers");
+        assert!(
+            kept <= PIN_BYTES + 200,
+            "{kept} bytes of messages still lie in the buffers"
+        );
     }
 
     #[test]
     fn a_backlog_of_all_that_was_read_is_not_copied() {
         let kept = backlog(1);
-        assert!(kept > PIN_BYTES * 3 / 2, "only {kept} bytes of messages still lie in the buffers");
+        assert!(
+            kept > PIN_BYTES * 3 / 2,
+            "only {kept} bytes of messages still lie in the buffers"
+        );
     }
 }

@@ -17,7 +17,10 @@ pub(crate) struct Fresh(pub(crate) Registry);
 impl StoreBuilder for Fresh {
     async fn start(&self) -> Result<Box<dyn Datastore>, StartError> {
         let server = RedisOptions::new().password(PASSWORD).start().await?;
-        Ok(Box::new(Running { registry: self.0.clone(), server }))
+        Ok(Box::new(Running {
+            registry: self.0.clone(),
+            server,
+        }))
     }
 }
 
@@ -48,6 +51,9 @@ impl Outage for Running {
     }
 
     async fn start(&self) -> Result<(), StartError> {
-        self.server.start_again().await.map_err(|error: io::Error| error.into())
+        self.server
+            .start_again()
+            .await
+            .map_err(|error: io::Error| error.into())
     }
 }

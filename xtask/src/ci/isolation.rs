@@ -109,7 +109,15 @@ const ABSENCES: &[Absence] = &[
     Absence {
         package: "waypost",
         arguments: &[NO_DEFAULT, "--features", "broker,brokerless,riak"],
-        absent: &["couchbase", "heed", "redis", "waypost-session-embedded", "waypost-session-redis", "native-tls", "h2"],
+        absent: &[
+            "couchbase",
+            "heed",
+            "redis",
+            "waypost-session-embedded",
+            "waypost-session-redis",
+            "native-tls",
+            "h2",
+        ],
         because: "a backend is absent when its feature is off",
     },
     Absence {

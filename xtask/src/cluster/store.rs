@@ -36,7 +36,9 @@ impl FromStr for StoreChoice {
             _ => {}
         }
         let Some((scheme, rest)) = text.split_once(':') else {
-            bail!("unknown store '{text}': give embedded, redis, riak, couchbase or a URL such as redis://127.0.0.1:6379");
+            bail!(
+                "unknown store '{text}': give embedded, redis, riak, couchbase or a URL such as redis://127.0.0.1:6379"
+            );
         };
         let feature = match scheme {
             "embedded" if rest.is_empty() => {

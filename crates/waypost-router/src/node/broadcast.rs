@@ -101,7 +101,10 @@ impl Router {
         // Servers of this node whose links are broken, while their leases last.
         for (identity, lease) in &self.leases.view {
             let is_detached = lease.location == self.location
-                && !self.owners.iter().any(|entry| entry.attached.is_some() && entry.owner == lease.owner);
+                && !self
+                    .owners
+                    .iter()
+                    .any(|entry| entry.attached.is_some() && entry.owner == lease.owner);
             if is_detached {
                 collect.unreached.push(identity.clone());
             }

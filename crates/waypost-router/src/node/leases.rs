@@ -360,7 +360,12 @@ impl Router {
             self.entry_mut(key).lease_until = Some(MonoTime::ZERO);
         }
         let newer = Owner::new(owner.identity, by);
-        if self.leases.suspects.iter().any(|(_, known, of)| *known == newer && *of == whom) {
+        if self
+            .leases
+            .suspects
+            .iter()
+            .any(|(_, known, of)| *known == newer && *of == whom)
+        {
             return;
         }
         let round = self.refresh_peers();
@@ -378,11 +383,15 @@ impl Router {
                 .view
                 .get(&newer.identity)
                 .is_some_and(|lease| lease.owner != newer || lease.location != self.location);
-            let is_admitted =
-                self.owner_index.get(&newer).is_some_and(|key| self.entry(*key).lease_until.is_some());
+            let is_admitted = self
+                .owner_index
+                .get(&newer)
+                .is_some_and(|key| self.entry(*key).lease_until.is_some());
             let superseded = is_elsewhere || is_admitted;
             match whom {
-                Whom::Attached(key) if self.entry(key).lease_until.is_some() => self.lease_over(key, superseded),
+                Whom::Attached(key) if self.entry(key).lease_until.is_some() => {
+                    self.lease_over(key, superseded)
+                }
                 Whom::Attached(_) => {}
                 Whom::Asking(link) if superseded => self.refuse_attach(link, Attached::Superseded),
                 Whom::Asking(link) => self.refuse_attach(link, Attached::Gone),

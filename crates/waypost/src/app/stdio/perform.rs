@@ -46,7 +46,9 @@ pub(super) fn connects(peer: Peer, batch: Vec<Connect>) -> Running {
                 Ok(_) => ended.told.push((op, client)),
                 Err(error) => {
                     ended.ops.push(op);
-                    ended.lines.push(failed(line, &format!("connect {client}"), error));
+                    ended
+                        .lines
+                        .push(failed(line, &format!("connect {client}"), error));
                 }
             }
         }

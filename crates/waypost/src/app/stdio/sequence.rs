@@ -264,7 +264,11 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let pick = |shift: u32| &names[usize::try_from((random >> shift) % 3).unwrap()];
             if (random >> 60) < 5 {
-                if random & 1 == 0 { sequencer.enter(pick(20)) } else { sequencer.leave(pick(20)) };
+                if random & 1 == 0 {
+                    sequencer.enter(pick(20))
+                } else {
+                    sequencer.leave(pick(20))
+                };
             } else {
                 sequencer.using(Some(pick(20)), &[pick(20), pick(30)]);
             }
