@@ -44,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) named: Named,
     pub(crate) timeout: Duration,
     pub(crate) connections: usize,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "read where there is TLS"))]
     pub(crate) ca_file: Option<String>,
 }
 
