@@ -30,9 +30,12 @@ pub(crate) async fn check(settings: &Settings, deadline: Instant) -> Result<(), 
         // What is left is shared among the hosts that are left.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(settings.hosts.len() - tried).unwrap_or(u32::MAX);
-        match ask(settings, host, Instant::now() + share).await {
-            Err(fault) if fault.kind == ErrorKind::Unavailable => last = Some(fault),
-            answer => return answer,
+        // Twice: on a connection that is cut at the wrong moment the client waits for ever.
+        for _ in 0..2 {
+            match ask(settings, host, Instant::now() + share / 2).await {
+                Err(fault) if fault.kind == ErrorKind::Unavailable => last = Some(fault),
+                answer => return answer,
+            }
         }
     }
     last.map_or(Ok(()), Err)

@@ -59,7 +59,7 @@ async fn what_is_wrong_at_the_door_is_told_at_once() {
         wrong.to_string().contains("no collection `_default.c`"),
         "{wrong}"
     );
-    node.stop();
+    node.stop().await;
     let wrong = refusal(&url).await;
     assert_eq!(wrong.kind(), ErrorKind::Unavailable);
     assert!(wrong.to_string().contains("cannot be reached"), "{wrong}");
@@ -79,7 +79,7 @@ async fn a_port_that_speaks_nothing_is_unavailable_in_bounded_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_second_host_is_asked_when_the_first_is_gone() {
     let (gone, node) = (node().await, node().await);
-    gone.stop();
+    gone.stop().await;
     let places = format!("127.0.0.1:{},127.0.0.1:{}", gone.port(), node.port());
     let url = node.url().replace(&format!("127.0.0.1:{}", node.port()), &places);
     let store = CouchbaseStore::connect(&url).await.unwrap();

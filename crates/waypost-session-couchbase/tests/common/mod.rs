@@ -54,7 +54,7 @@ impl Datastore for One {
 #[async_trait]
 impl Outage for One {
     async fn stop(&self) -> Result<(), StartError> {
-        self.node.stop();
+        self.node.stop().await;
         Ok(())
     }
 

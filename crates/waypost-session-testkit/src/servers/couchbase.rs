@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 pub use trouble::{Trouble, When};
 
@@ -112,8 +113,8 @@ struct Shared {
 pub struct CouchbaseNode {
     shared: Arc<Shared>,
     address: SocketAddr,
-    /// Dropped to stop: every task of the node sees it.
-    running: Mutex<Option<watch::Sender<()>>>,
+    /// The sender is dropped to stop: every task of the node sees it. The task is the one that listens.
+    running: Mutex<Option<(watch::Sender<()>, JoinHandle<()>)>>,
 }
 
 impl CouchbaseNode {
@@ -173,9 +174,14 @@ impl CouchbaseNode {
         std::mem::take(&mut *counts)
     }
 
-    /// Stops listening and cuts all connections; the documents stay.
-    pub fn stop(&self) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Stops listening and cuts all connections; the documents stay. When it returns, connecting is refused.
+    pub async fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((running, listening)) = running {
+            drop(running);
+            // It has nothing to say.
+            let _ = listening.await;
+        }
     }
 
     /// Listens again, on the same port.
@@ -183,27 +189,17 @@ impl CouchbaseNode {
     /// # Errors
     /// When somebody else has taken the port meanwhile.
     pub async fn start_again(&self) -> io::Result<()> {
-        self.stop();
-        // The stopped listener is closed by its task, soon.
-        let mut tries = 0;
-        let listener = loop {
-            match TcpListener::bind(self.address).await {
-                Ok(listener) => break listener,
-                Err(error) if tries == 500 => return Err(error),
-                Err(_) => tries += 1,
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        };
+        self.stop().await;
+        let listener = TcpListener::bind(self.address).await?;
         self.serve(listener);
         Ok(())
     }
 
     fn serve(&self, listener: TcpListener) {
         let (running, stopped) = watch::channel(());
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         let shared = Arc::clone(&self.shared);
         let port = self.address.port();
-        tokio::spawn(async move {
+        let listening = tokio::spawn(async move {
             let mut ended = stopped.clone();
             loop {
                 let accepted = tokio::select! {
@@ -221,5 +217,6 @@ impl CouchbaseNode {
                 }
             }
         });
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((running, listening));
     }
 }
