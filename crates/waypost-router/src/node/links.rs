@@ -34,6 +34,8 @@ pub enum LinkKind {
 enum State {
     Dialling,
     Open,
+    /// This side has said its last word and waits for the other's; what still comes is answered.
+    Leaving,
     /// A close has been ordered; what still comes is ignored.
     Closing,
 }
@@ -55,7 +57,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn is_open(&self) -> bool {
-        self.state == State::Open || self.state == State::Closing
+        matches!(self.state, State::Open | State::Leaving | State::Closing)
     }
 }
 
@@ -111,6 +113,9 @@ impl Router {
                 CloseCode::NotABroker,
                 "this node takes no peers: attach to a broker",
             );
+        }
+        if self.leaving && self.leave(id) {
+            return;
         }
         if let Some(location) = location
             && location != self.location
@@ -264,8 +269,41 @@ impl Router {
             .copied()
             .filter(|id| *id != LinkId::LOCAL)
             .collect();
+        self.leaving = true;
         for id in links {
-            self.close(id, CloseCode::GoingAway, "this node ends");
+            if !self.leave(id) {
+                self.close(id, CloseCode::GoingAway, "this node ends");
+            }
+        }
+    }
+
+    /// Begins the orderly end of a link to a node: nothing new goes out on it, and what still comes is answered until the
+    /// other side has said its last word too. False when the link is not such a one.
+    fn leave(&mut self, id: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(&id) else {
+            return false;
+        };
+        if link.kind != LinkKind::Node || link.state != State::Open {
+            return false;
+        }
+        link.state = State::Leaving;
+        if let Some(location) = &link.location
+            && self.places.get(location) == Some(&id)
+        {
+            self.places.remove(location);
+        }
+        let last = waypost_wire::Close {
+            code: CloseCode::GoingAway,
+            text: "this node ends the link".to_owned(),
+        };
+        self.push(id, Frame::Close(last));
+        true
+    }
+
+    /// The other side has said its last word. A node that goes away closes the link when it has heard ours.
+    fn on_close(&mut self, id: LinkId, code: CloseCode) {
+        if code != CloseCode::GoingAway || !self.leave(id) {
+            self.close(id, CloseCode::GoingAway, "the other side closes");
         }
     }
 
@@ -315,7 +353,7 @@ impl Router {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        if link.state != State::Open {
+        if !matches!(link.state, State::Open | State::Leaving) {
             return;
         }
         link.heard_at = now;
@@ -347,7 +385,7 @@ impl Router {
             ) => {
                 self.on_broadcast_done(id, token, reached, unreached);
             }
-            (Frame::Close(_), _, _) => self.close(id, CloseCode::GoingAway, "the other side closes"),
+            (Frame::Close(close), _, _) => self.on_close(id, close.code),
             (Frame::Pong { .. } | Frame::Unknown, _, _) => {}
             (Frame::Ping { token }, LinkKind::Node, _) => {
                 self.push(
@@ -568,12 +606,12 @@ impl Router {
         let mut dead = Vec::new();
         let mut asked = VecDeque::new();
         for (id, link) in &self.links {
-            if *id == LinkId::LOCAL || link.state != State::Open {
+            if *id == LinkId::LOCAL || !matches!(link.state, State::Open | State::Leaving) {
                 continue;
             }
             if now.since(link.heard_at) > self.settings.lease_term {
                 dead.push(*id);
-            } else if link.kind == LinkKind::Node {
+            } else if link.kind == LinkKind::Node && link.state == State::Open {
                 asked.push_back(*id);
             }
         }

@@ -83,6 +83,8 @@ pub struct Router {
     settings: Settings,
     location: Location,
     takes_peers: bool,
+    /// This node ends.
+    leaving: bool,
     links: BTreeMap<LinkId, Link>,
     next_link: u64,
     woken: Vec<LinkId>,
@@ -145,6 +147,7 @@ impl Router {
         Self {
             location,
             takes_peers,
+            leaving: false,
             links: BTreeMap::new(),
             next_link: 1,
             woken: Vec::new(),
