@@ -29,7 +29,13 @@ fn version_lists_the_stores_and_ends_with_0() {
         let (code, stdout, _) = run(program, &["--version"]);
         assert_eq!(code, Some(0));
         assert!(stdout.contains(env!("CARGO_PKG_VERSION")), "{stdout}");
-        assert!(stdout.contains("stores: embedded, memory"), "{stdout}");
+        let stores = stdout.lines().find_map(|line| line.strip_prefix("stores: "));
+        let stores: Vec<_> = stores.unwrap_or_default().split(", ").collect();
+        assert!(
+            stores.contains(&"embedded") && stores.contains(&"memory"),
+            "{stdout}"
+        );
+        assert_eq!(stores.contains(&"redis"), cfg!(feature = "redis"), "{stdout}");
     }
 }
 
@@ -38,12 +44,25 @@ fn bad_usage_ends_with_64_and_says_why() {
     for (program, arguments, part) in [
         (BROKER, &["--frobnicate"][..], "--frobnicate"),
         (BROKER, &["--lease-term", "soon"], "--lease-term: not a time"),
-        (BROKER, &["--store", "riak+http://h:8098/b"], "--features riak"),
+        (
+            BROKER,
+            &["--store", "riak+http://h:8098/b"],
+            if cfg!(feature = "riak") {
+                ""
+            } else {
+                "--features riak"
+            },
+        ),
         (
             BROKER,
             &["--store", "couchbase://u:hunter2@h/b"],
-            "--features couchbase",
+            if cfg!(feature = "couchbase") {
+                ""
+            } else {
+                "--features couchbase"
+            },
         ),
+        (BROKER, &["--store", "mongodb://u:hunter2@h/b"], "mongodb"),
         (BROKER, &["--store", "nonsense"], "no scheme"),
         (BROKER, &["--log", "waypost=loud="], "not a filter"),
         (
@@ -58,6 +77,10 @@ fn bad_usage_ends_with_64_and_says_why() {
         (BROKERLESS, &["1", "3", "--identity", ""], "identity is empty"),
         (BROKERLESS, &["1", "3", "--broker", "tcp://h:1"], "--broker"),
     ] {
+        if part.is_empty() {
+            // This build has the datastore that the line names.
+            continue;
+        }
         let (code, stdout, stderr) = run(program, arguments);
         assert_eq!(code, Some(64), "{arguments:?}: {stderr}");
         assert_eq!(stdout, "");
