@@ -51,7 +51,7 @@ mod tests {
         assert_eq!(
             schemes.contains(&"couchbase"),
             cfg!(feature = "couchbase"),
-            "{schemes}"
+            "{schemes:?}"
         );
         // The message itself, whatever is compiled in, is the registry's and tested there.
         let lacking = [
