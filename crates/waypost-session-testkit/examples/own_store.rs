@@ -184,6 +184,10 @@ impl SessionStore for OwnStore {
             records.last = records.last.max(seq.0);
             match records.sessions.get(address) {
                 Some(standing) if standing.seq > seq => Restored::Lost(standing.clone()),
+                // The same claim, under a newer incarnation of the same server already.
+                Some(standing) if standing.seq == seq && standing.owner > *owner => {
+                    Restored::Lost(standing.clone())
+                }
                 _ => {
                     records
                         .sessions

@@ -59,6 +59,7 @@ fails! {
     LosesEverythingInSilence: store_gone_and_back;
     RenewalEndsDraining: draining_is_visible_and_survives_renewal;
     RestoreOverwrites: restore_is_lost_to_a_newer_claim, racing_restores_never_beat_a_newer_claim;
+    RestoreGivesBackToTheOlder: restore_moves_a_session_to_a_newer_incarnation;
     RestoreForgetsSeqs: claim_after_restore_gets_a_greater_seq;
     RestoreWritesNothing: restore_puts_back_what_is_missing;
     ReclaimTakesTheLiving: reclaim_leaves_the_living_alone, reclaim_spares_what_was_claimed_anew;

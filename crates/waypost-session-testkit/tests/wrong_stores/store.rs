@@ -38,6 +38,7 @@ pub(crate) enum Flaw {
     LosesEverythingInSilence,
     RenewalEndsDraining,
     RestoreOverwrites,
+    RestoreGivesBackToTheOlder,
     RestoreForgetsSeqs,
     RestoreWritesNothing,
     ReclaimTakesTheLiving,
@@ -261,6 +262,14 @@ impl FlawedStore {
         let key = self.key(address);
         match sessions.get(&key) {
             Some(standing) if standing.seq > seq && !self.has(Flaw::RestoreOverwrites) => {
+                Restored::Lost(standing.clone())
+            }
+            Some(standing)
+                if standing.seq == seq
+                    && standing.owner > *owner
+                    && !self.has(Flaw::RestoreGivesBackToTheOlder)
+                    && !self.has(Flaw::RestoreOverwrites) =>
+            {
                 Restored::Lost(standing.clone())
             }
             _ => {
