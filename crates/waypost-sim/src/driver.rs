@@ -68,7 +68,11 @@ impl World {
         }
     }
 
-    fn with_router(&mut self, id: ProcessId, call: impl FnOnce(&mut waypost_router::Router, MonoTime)) {
+    pub(crate) fn with_router(
+        &mut self,
+        id: ProcessId,
+        call: impl FnOnce(&mut waypost_router::Router, MonoTime),
+    ) {
         let process = &mut self.processes[id.0];
         let now = process.local(self.now);
         if let Some(router) = process.core.as_mut().and_then(|core| core.router.as_mut()) {

@@ -224,6 +224,13 @@ impl World {
         }
     }
 
+    /// A node begins to end in order: it sends its servers away, and what still comes is answered.
+    pub fn go_away(&mut self, id: ProcessId) {
+        self.note(id, format_args!("goes away"));
+        self.with_router(id, |router, _| router.go_away());
+        self.drive(id);
+    }
+
     /// The process handles nothing until [`resume`](Self::resume).
     pub fn pause(&mut self, id: ProcessId) {
         self.note(id, format_args!("pauses"));

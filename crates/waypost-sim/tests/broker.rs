@@ -322,3 +322,126 @@ fn a_hung_attached_server_is_dead_within_two_lease_terms_and_goes_on_anew_when_i
     assert_eq!(acked(&mut world, ids[1], "y", "x"), Outcome::Delivered);
     world.assert_store_is_true(["x"]);
 }
+
+/// The numbers of the best-effort messages that the program was told have failed.
+fn failed_sends(world: &World, id: ProcessId) -> u64 {
+    let count = |event: &Event| match event {
+        Event::SendFailed { count, .. } => *count,
+        _ => 0,
+    };
+    world.events(id).iter().map(count).sum()
+}
+
+/// Sends while the broker of the receiving server goes away: `goes_away` says how.
+fn messages_follow_a_server_to_another_broker(goes_away: impl Fn(&mut World, ProcessId)) {
+    for seed in 0..30 {
+        let mut world = World::new(seed);
+        let (b1, b2, b3) = (world.broker("b1"), world.broker("b2"), world.broker("b3"));
+        let one = world.attached("1", &[b1, b3]);
+        let two = world.attached("2", &[b2]);
+        let bystander = world.attached("3", &[b2]);
+        for id in [one, two, bystander] {
+            up(&mut world, id);
+        }
+        connect(&mut world, one, &["x", "x2"]);
+        connect(&mut world, two, &["y"]);
+        connect(&mut world, bystander, &["z"]);
+        assert_eq!(acked(&mut world, two, "y", "x"), Outcome::Delivered);
+        let mut sent = Vec::new();
+        for n in 0..200 {
+            if n == 20 {
+                goes_away(&mut world, b1);
+            }
+            // To clients of their own: a best-effort message is refused behind an acked one that was lost.
+            let ticket = if n % 2 == 0 {
+                world.send_acked(two, "y", "x")
+            } else {
+                world.send(two, "y", "x2")
+            };
+            sent.push((n, ticket));
+            let start = world.now();
+            if n % 20 == 0 {
+                assert_eq!(acked(&mut world, two, "y", "z"), Outcome::Delivered);
+                assert!(
+                    world.now().since(start) < ms(50),
+                    "seed {seed}: others do not wait"
+                );
+            }
+            world.run_for(ms(3));
+        }
+        world.run_for(secs(6));
+        assert!(reconnections(&world, one) >= 1, "seed {seed}");
+        for (n, ticket) in sent {
+            // What was on its way over the link that broke is lost, and an acked message is sent again.
+            let was_on_its_way = (18..22).contains(&n);
+            if n % 2 == 0 {
+                assert_eq!(
+                    outcome(&mut world, two, ticket),
+                    Outcome::Delivered,
+                    "seed {seed}: message {n}"
+                );
+            } else {
+                assert!(
+                    was_on_its_way || world.oracle().was_delivered(ticket),
+                    "seed {seed}: best-effort message {n}"
+                );
+            }
+        }
+        assert_eq!(failed_sends(&world, two), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn messages_for_a_server_whose_broker_crashes_follow_it_to_another_one() {
+    messages_follow_a_server_to_another_broker(|world, broker| world.crash(broker));
+}
+
+#[test]
+fn messages_for_a_server_whose_broker_ends_follow_it_to_another_one() {
+    messages_follow_a_server_to_another_broker(|world, broker| world.go_away(broker));
+}
+
+#[test]
+fn what_waits_for_a_server_whose_broker_is_gone_is_bounded_in_bytes_and_in_time() {
+    let mut world = World::new(3);
+    world.settings().queue_bytes_max = 3000;
+    let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+    let one = world.attached("1", &[b1]);
+    let two = world.attached("2", &[b2]);
+    up(&mut world, one);
+    up(&mut world, two);
+    let clients: Vec<String> = (0..10).map(|n| format!("x{n}")).collect();
+    let names: Vec<&str> = clients.iter().map(String::as_str).collect();
+    connect(&mut world, one, &names);
+    for name in &names {
+        assert_eq!(acked(&mut world, two, "y", name), Outcome::Delivered);
+    }
+    world.crash(b1);
+    world.run_for(ms(20));
+    let start = world.now();
+    let mut tickets = Vec::new();
+    for _ in 0..10 {
+        for name in &names {
+            tickets.push(world.submit(two, "y", name, 100, Some(false)));
+            world.run_for(ms(1));
+        }
+    }
+    let mut outcomes = std::collections::BTreeMap::new();
+    for ticket in tickets {
+        *outcomes
+            .entry(outcome(&mut world, two, ticket).as_str())
+            .or_insert(0) += 1;
+    }
+    assert!(world.now().since(start) < secs(4), "{outcomes:?}");
+    assert_eq!(
+        outcomes.keys().copied().collect::<Vec<_>>(),
+        ["overloaded", "unreachable"]
+    );
+    assert!(
+        (15..=40).contains(&outcomes["unreachable"]),
+        "3000 bytes and what one address had: {outcomes:?}"
+    );
+    let start = world.now();
+    assert_eq!(acked(&mut world, two, "y", "x0"), Outcome::Unreachable);
+    assert!(world.now().since(start) < ms(300), "not waited for again");
+}

@@ -416,6 +416,7 @@ impl Router {
                 .map(|lease| lease.location.clone());
         }
         self.reading_ended();
+        self.follow_away(now);
         while self
             .leases
             .unknown_owners

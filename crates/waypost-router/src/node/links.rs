@@ -122,7 +122,8 @@ impl Router {
         {
             // The same link serves both ways, unless this side has one of its own already.
             self.down.remove(&location);
-            self.places.entry(location).or_insert(id);
+            self.places.entry(location.clone()).or_insert(id);
+            self.is_back(now, &location);
         }
     }
 
@@ -138,11 +139,13 @@ impl Router {
         };
         link.state = State::Open;
         link.heard_at = now;
-        if let Some(location) = &link.location {
-            self.down.remove(location);
-        }
+        let location = link.location.clone();
         if !link.out.is_empty() {
             self.woken.push(id);
+        }
+        if let Some(location) = location {
+            self.down.remove(&location);
+            self.is_back(now, &location);
         }
     }
 
@@ -275,6 +278,19 @@ impl Router {
                 self.close(id, CloseCode::GoingAway, "this node ends");
             }
         }
+        // Nobody comes back here: what waits for that follows the servers to where they go.
+        for key in (0..)
+            .zip(&self.owners)
+            .filter(|(_, entry)| !entry.parked.is_empty())
+            .map(|(key, _)| OwnerKey(key))
+            .collect::<Vec<_>>()
+        {
+            let entry = self.entry_mut(key);
+            entry.parked_bytes = 0;
+            for parcel in core::mem::take(&mut entry.parked) {
+                self.give_back(parcel, key);
+            }
+        }
     }
 
     /// Begins the orderly end of a link to a node: nothing new goes out on it, and what still comes is answered until the
@@ -301,9 +317,16 @@ impl Router {
     }
 
     /// The other side has said its last word. A node that goes away closes the link when it has heard ours.
-    fn on_close(&mut self, id: LinkId, code: CloseCode) {
+    fn on_close(&mut self, now: MonoTime, id: LinkId, code: CloseCode) {
+        let location = self.links.get(&id).and_then(|link| link.location.clone());
         if code != CloseCode::GoingAway || !self.leave(id) {
-            self.close(id, CloseCode::GoingAway, "the other side closes");
+            return self.close(id, CloseCode::GoingAway, "the other side closes");
+        }
+        if let Some(location) = location {
+            // Its servers go elsewhere, and it is not dialled at once to be told the same again.
+            let pause = Duration::from_millis(500);
+            let until = now + pause;
+            self.down.insert(location, Down { until, pause });
         }
     }
 
@@ -385,7 +408,7 @@ impl Router {
             ) => {
                 self.on_broadcast_done(id, token, reached, unreached);
             }
-            (Frame::Close(close), _, _) => self.on_close(id, close.code),
+            (Frame::Close(close), _, _) => self.on_close(now, id, close.code),
             (Frame::Pong { .. } | Frame::Unknown, _, _) => {}
             (Frame::Ping { token }, LinkKind::Node, _) => {
                 self.push(
@@ -489,6 +512,7 @@ impl Router {
         for parcel in parked {
             self.forward(now, key, parcel);
         }
+        self.release_away(now, key);
     }
 
     /// Answers an attachment.

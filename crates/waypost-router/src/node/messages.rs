@@ -160,6 +160,9 @@ impl Router {
 
     /// Keeps a message for a server whose link broke a moment ago or which has not come back to this broker yet.
     fn park(&mut self, now: MonoTime, key: OwnerKey, parcel: Parcel) {
+        if self.leaving {
+            return self.give_back(parcel, key);
+        }
         let (wait, bytes_max) = (self.settings.reattach_wait, self.settings.queue_bytes_max);
         let entry = self.entry_mut(key);
         let since = *entry.detached_at.get_or_insert(now);
@@ -286,6 +289,15 @@ impl Router {
                     body,
                 },
             );
+        }
+    }
+
+    /// Sends a message back from a node that ends, where nobody comes back to.
+    pub(super) fn give_back(&mut self, parcel: Parcel, owner: OwnerKey) {
+        if self.entry(parcel.origin).attached.is_some() {
+            self.fail(&parcel, Outcome::Unreachable);
+        } else {
+            self.send_back(parcel, owner);
         }
     }
 

@@ -3,6 +3,7 @@
 //! A broker is a node whose peers are remote; a server of the mesh is a node with one peer in the same process. Both are
 //! this router; see [`Core`](crate::Core) for how the second is put together.
 
+mod away;
 mod broadcast;
 mod claims;
 mod leases;
@@ -21,6 +22,7 @@ use waypost_wire::{CloseCode, Frame};
 use crate::map::{Map, map};
 use crate::settings::Settings;
 
+use away::AwayServers;
 use broadcast::Broadcasts;
 use claims::StoreQueues;
 use leases::Leases;
@@ -101,6 +103,8 @@ pub struct Router {
     /// Addresses of messages whose server's location may be out of date, by the reading of the leases that they wait for.
     stranded: VecDeque<(u64, Address)>,
     queues: StoreQueues,
+    /// Servers whose nodes cannot be reached and which may be on their way to others.
+    away: AwayServers,
     leases: Leases,
     takeovers: BTreeMap<u64, Takeover>,
     /// Displacements to be told, by the reading of the leases that says where.
@@ -160,6 +164,7 @@ impl Router {
             again: BTreeSet::new(),
             stranded: VecDeque::new(),
             queues: StoreQueues::new(),
+            away: AwayServers::default(),
             leases: Leases::new(&settings),
             takeovers: BTreeMap::new(),
             untold: VecDeque::new(),
@@ -237,6 +242,7 @@ impl Router {
             self.leases.next_timeout(),
             self.again.first().map(|(due, _)| *due),
             self.queues.next_timeout(),
+            self.away.next_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -246,6 +252,7 @@ impl Router {
     /// Does what has come due.
     pub fn handle_timeout(&mut self, now: MonoTime) {
         self.heartbeat(now);
+        self.look_after_away(now);
         while let Some((due, _)) = self.again.first()
             && *due <= now
         {

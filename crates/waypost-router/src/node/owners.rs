@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use waypost_types::{Location, MonoTime, Owner};
 
+use super::away::Away;
 use super::messages::Parcel;
 use super::{LinkId, Router};
 
@@ -27,6 +28,8 @@ pub(crate) struct OwnerEntry {
     pub(crate) parked: VecDeque<Parcel>,
     pub(crate) parked_bytes: usize,
     pub(crate) detached_at: Option<MonoTime>,
+    /// Its node cannot be reached.
+    pub(crate) away: Option<Away>,
 }
 
 impl Router {
@@ -50,6 +53,7 @@ impl Router {
             parked: VecDeque::new(),
             parked_bytes: 0,
             detached_at: None,
+            away: None,
         });
         self.owner_index.insert(owner.clone(), key);
         key

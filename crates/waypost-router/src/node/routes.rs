@@ -50,12 +50,14 @@ pub(crate) struct Waiting {
     pub(crate) clearing: bool,
     /// Messages wait for a fresh view of the leases.
     stranded: bool,
+    /// They wait for this server, whose node cannot be reached.
+    pub(super) away: Option<OwnerKey>,
     /// The server that has sent messages back.
     bounced_from: Option<OwnerKey>,
     /// Messages that came back: older than those held.
     bounced: VecDeque<Parcel>,
     held: VecDeque<Parcel>,
-    held_bytes: usize,
+    pub(super) held_bytes: usize,
     /// Since when the queue has been full.
     full_since: Option<MonoTime>,
 }
@@ -66,6 +68,7 @@ impl Waiting {
             && self.releases == 0
             && self.restoring == 0
             && !self.stranded
+            && self.away.is_none()
             && !self.looking_up
             && !self.again
             && !self.clearing
@@ -138,17 +141,25 @@ impl Router {
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(parcel.message.to()) else {
             return;
         };
-        if waiting.held_bytes >= bytes_max || self.queues.held_bytes >= bytes_max * 16 {
+        let (away, held_bytes) = (waiting.away, waiting.held_bytes);
+        let has_room = match away {
+            Some(key) => self.has_room_for_away(key),
+            None => self.queues.held_bytes < bytes_max * 16,
+        };
+        if held_bytes >= bytes_max || !has_room {
             return self.fail(&parcel, Outcome::Overloaded);
         }
+        let cost = parcel.message.cost();
+        self.charge(away, cost, 0);
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(parcel.message.to()) else {
+            return;
+        };
         if waiting.is_empty()
             && let Ok(address) = Address::new(parcel.message.to())
         {
             self.queues.holding.insert(address);
         }
-        let cost = parcel.message.cost();
         waiting.held_bytes += cost;
-        self.queues.held_bytes += cost;
         waiting.held.push_back(parcel.unpinned());
         self.want_tick(now);
     }
@@ -204,7 +215,8 @@ impl Router {
         let cost = parcel.message.cost();
         waiting.held_bytes += cost;
         waiting.bounced.push_back(parcel.unpinned());
-        self.queues.held_bytes += cost;
+        let away = waiting.away;
+        self.charge(away, cost, 0);
         self.queues.holding.insert(address.clone());
         self.want_tick(now);
         is_first
@@ -320,6 +332,13 @@ impl Router {
 
     /// Lets an address's messages go on if nothing is under way for it any more.
     pub(super) fn settle(&mut self, now: MonoTime, address: &Address) {
+        if let Some(Route::Waiting(waiting)) = self.routes.get(address)
+            && let (Some(away), Some((known, _))) = (waiting.away, waiting.known)
+            && known != away
+        {
+            // Another server has claimed it meanwhile.
+            self.wait_no_more(address);
+        }
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
             return;
         };
@@ -348,10 +367,12 @@ impl Router {
         if waiting.is_empty() {
             return Vec::new();
         }
-        self.queues.held_bytes -= waiting.held_bytes.min(self.queues.held_bytes);
+        let (away, bytes) = (waiting.away, waiting.held_bytes);
+        let parcels = waiting.take().collect();
+        self.charge(away, 0, bytes);
         self.queues.holding.remove(address);
         self.room_freed = true;
-        waiting.take().collect()
+        parcels
     }
 
     /// The datastore has answered a look-up.
@@ -387,7 +408,7 @@ impl Router {
             .filter(|location| entry.attached.is_none() && *location != self.location)
             .is_some_and(|location| self.is_down(now, &location));
         if is_down {
-            return self.nobody(now, address, Outcome::Unreachable);
+            return self.keep_for_away(now, address, key, session.seq);
         }
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
             return;
@@ -474,7 +495,7 @@ impl Router {
     /// Ends messages that have waited for longer than their senders.
     pub(super) fn expire_waiting(&mut self, now: MonoTime) {
         let mut over = Vec::new();
-        let mut freed = 0;
+        let mut freed = Vec::new();
         let mut empty = Vec::new();
         for address in &self.queues.holding {
             let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
@@ -484,7 +505,7 @@ impl Router {
             for queue in [&mut waiting.bounced, &mut waiting.held] {
                 while queue.front().is_some_and(|parcel| parcel.expires <= now) {
                     let Some(parcel) = queue.pop_front() else { break };
-                    freed += parcel.message.cost();
+                    freed.push((waiting.away, parcel.message.cost()));
                     waiting.held_bytes -= parcel.message.cost().min(waiting.held_bytes);
                     over.push(parcel);
                 }
@@ -493,7 +514,9 @@ impl Router {
                 empty.push(address.clone());
             }
         }
-        self.queues.held_bytes -= freed.min(self.queues.held_bytes);
+        for (away, bytes) in freed {
+            self.charge(away, 0, bytes);
+        }
         for address in empty {
             self.queues.holding.remove(&address);
             self.settle(now, &address);
