@@ -4,19 +4,18 @@
 //! datastore and the program are served outside it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use waypost_router::{Command, Completion, Core, Event, LinkId};
+use waypost_router::{Command, Completion, Core, Event, LinkId, Outgoing, Whose};
 use waypost_session::SessionStore;
 use waypost_types::{Address, Location, MonoTime};
-use waypost_wire::Frame;
 
-use crate::link::{LinkHandle, Whose};
+use crate::link::LinkHandle;
 use crate::store;
 use crate::transport::{ClusterKey, DialSettings};
 use crate::turns::Turns;
@@ -39,6 +38,8 @@ pub(crate) struct Driver {
     pub(crate) store: Option<Arc<dyn SessionStore>>,
     pub(crate) link_settings: LinkSettings,
     pub(crate) ended: CancellationToken,
+    /// The same, for those who ask at every message.
+    is_over: AtomicBool,
     pub(crate) tasks: TaskTracker,
     pub(crate) turns: Turns,
 }
@@ -67,6 +68,24 @@ struct State {
     done: Vec<(Waiter, Completion)>,
 }
 
+impl State {
+    /// Wakes the writers that were idle and have something to write now.
+    fn wake_writers(&mut self) {
+        if let Some(router) = &mut self.core.router {
+            router.take_woken(&mut self.woken);
+            for id in self.woken.drain(..) {
+                if let Some(link) = self.links.get(&id) {
+                    link.wake();
+                }
+            }
+        } else if let (Some(endpoint), Some(uplink)) = (&mut self.core.endpoint, &self.uplink)
+            && endpoint.take_woken()
+        {
+            uplink.wake();
+        }
+    }
+}
+
 impl Driver {
     pub(crate) fn new(
         core: impl FnOnce(MonoTime) -> Core<Waiter>,
@@ -91,6 +110,7 @@ impl Driver {
             store,
             link_settings,
             ended: CancellationToken::new(),
+            is_over: AtomicBool::new(false),
             tasks: TaskTracker::new(),
             turns: Turns::default(),
         });
@@ -128,9 +148,25 @@ impl Driver {
         result
     }
 
+    /// Sends a best-effort message if its way is known and free and nobody waits to send before it. False: nothing was
+    /// done.
+    #[inline]
+    pub(crate) fn send_now(&self, to: &str, from: &str, body: &[u8]) -> bool {
+        if self.turns.is_any() || self.is_over.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut state = self.lock();
+        if !state.core.send_now(to, from, body) {
+            return false;
+        }
+        state.wake_writers();
+        true
+    }
+
     /// Lets the machines settle and carries out what comes out of them.
     fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>, now: MonoTime) {
         state.core.pump(now);
+        state.wake_writers();
         let mut commands = Vec::new();
         let mut freed = false;
         let State {
@@ -139,18 +175,12 @@ impl Driver {
             uplink,
             client_readers,
             woken_clients,
-            woken,
             done,
+            ..
         } = &mut *state;
         if let Some(router) = &mut core.router {
             while let Some(command) = router.poll_command() {
                 commands.push(command);
-            }
-            router.take_woken(woken);
-            for id in woken.drain(..) {
-                if let Some(link) = links.get(&id) {
-                    link.wake();
-                }
             }
             freed |= router.take_room_freed();
         }
@@ -164,13 +194,10 @@ impl Driver {
                     reader.notify_one();
                 }
             }
-            if let Some(uplink) = uplink {
-                if endpoint.has_frames() {
-                    uplink.wake();
-                }
-                if endpoint.wants_link_closed() {
-                    uplink.close();
-                }
+            if let Some(uplink) = uplink
+                && endpoint.wants_link_closed()
+            {
+                uplink.close();
             }
         }
         for command in &commands {
@@ -275,8 +302,8 @@ impl Driver {
         }
     }
 
-    /// Moves frames for a link's writer out; those moved before count as written.
-    pub(crate) fn take_frames(&self, whose: Whose, into: &mut Vec<Frame>, bytes_max: usize) {
+    /// Moves what is to be written to a link out; what was moved before counts as written.
+    pub(crate) fn take_outgoing(&self, whose: Whose, into: &mut Vec<Outgoing>, bytes_max: usize) {
         let mut state = self.lock();
         let freed = match (whose, &mut state.core) {
             (
@@ -285,7 +312,7 @@ impl Driver {
                     router: Some(router), ..
                 },
             ) => {
-                router.take_frames(id, into, bytes_max);
+                router.take_outgoing(id, into, bytes_max);
                 router.take_room_freed()
             }
             (
@@ -294,7 +321,7 @@ impl Driver {
                     endpoint: Some(endpoint),
                     ..
                 },
-            ) => endpoint.take_frames(into, bytes_max),
+            ) => endpoint.take_outgoing(into, bytes_max),
             _ => false,
         };
         drop(state);
@@ -385,6 +412,7 @@ impl Driver {
 
     /// Ends all tasks and waits for them.
     pub(crate) async fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
         self.ended.cancel();
         self.tasks.close();
         self.tasks.wait().await;

@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use waypost_router::{Core, LinkId, Room};
+use waypost_router::{LinkId, Outgoing, Whose};
 use waypost_types::Location;
-use waypost_wire::{Close, CloseCode, Frame, Role};
+use waypost_wire::{Chunk, Close, CloseCode, Role};
 
-use crate::driver::{Driver, Waiter};
+use crate::driver::Driver;
 use crate::transport::{
-    Established, FrameReader, FrameWriter, HandshakeSettings, Side, Stream, dial_location, handshake,
+    Established, FrameReader, FrameWriter, HandshakeSettings, Side, Stream, WriteError, dial_location,
+    handshake,
 };
 
-/// Frames handled under one lock at the most.
-const BATCH_FRAMES: usize = 1024;
 /// Bytes handed to the writer at once.
 const WRITE_BATCH_BYTES: usize = 256 << 10;
 /// How long a link that was closed on purpose may still be read, so that the last words arrive.
@@ -37,13 +36,6 @@ impl LinkHandle {
     pub(crate) fn close(&self) {
         self.closing.cancel();
     }
-}
-
-/// Which machine a link belongs to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Whose {
-    Router(LinkId),
-    Endpoint,
 }
 
 pub(crate) fn handshake_settings(driver: &Driver, role: Role) -> HandshakeSettings {
@@ -106,80 +98,49 @@ pub(crate) async fn serve(
         }
     });
     tokio::select! {
-        () = read(driver, whose, &mut reader, handle) => handle.close(),
+        () = read(driver, whose, &mut reader) => handle.close(),
         () = handle.closing.cancelled() => reader.linger(LINGER).await,
     }
     // The writer ends by itself once it is told to close: it writes what is queued, for a bounded time.
     let _ = writing.await;
 }
 
-async fn read(driver: &Arc<Driver>, whose: Whose, reader: &mut FrameReader, handle: &LinkHandle) {
-    let mut frames = Vec::new();
+async fn read(driver: &Arc<Driver>, whose: Whose, reader: &mut FrameReader) {
+    let mut chunk = Chunk::new();
     loop {
-        let failed = match reader.read_batch(&mut frames, BATCH_FRAMES).await {
-            Ok(0) => return,
-            Ok(_) => None,
+        let mut failed = match reader.read_chunk(&mut chunk).await {
+            Ok(true) => None,
+            Ok(false) => return,
             Err(error) => Some(error),
         };
-        let mut batch = frames.drain(..).peekable();
-        while batch.peek().is_some() {
+        while !chunk.is_empty() {
             // Interest is registered before looking, so that room which comes free in between is not missed.
             let room = driver.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            let all = driver.with(|now, core| {
-                while let Some(frame) = batch.next_if(|frame| takes(now, core, whose, frame)) {
-                    match whose {
-                        Whose::Router(id) => {
-                            if let Some(router) = &mut core.router {
-                                router.handle_frame(now, id, frame);
-                            }
-                        }
-                        Whose::Endpoint => {
-                            if let Some(endpoint) = &mut core.endpoint {
-                                endpoint.handle_frame(now, frame);
-                            }
-                        }
-                    }
-                }
-                batch.peek().is_none()
-            });
-            if !all {
+            match driver.with(|now, core| core.handle_chunk(now, whose, &mut chunk)) {
+                Ok(true) => break,
                 // A queue on the way is full. Once it counts as stalled, the machines refuse instead of asking to wait.
-                let _ = tokio::time::timeout(driver.link_settings.stall, room).await;
+                Ok(false) => drop(tokio::time::timeout(driver.link_settings.stall, room).await),
+                Err(error) => {
+                    failed = Some(error.into());
+                    break;
+                }
             }
         }
-        drop(batch);
         if let Some(error) = failed {
             tracing::info!(%error, ?whose, "a link broke");
-            let _ = handle;
             return;
         }
     }
 }
 
-/// Whether a frame can be taken in now. Only messages ever wait: what they lead to is bounded by them.
-fn takes(now: waypost_types::MonoTime, core: &mut Core<Waiter>, whose: Whose, frame: &Frame) -> bool {
-    let Frame::Message(message) = frame else {
-        return true;
-    };
-    let room = |core: &mut Core<Waiter>| match (whose, &mut core.endpoint) {
-        (Whose::Endpoint, Some(endpoint)) => endpoint.inbox_room(now, message.to()),
-        _ => core.room_to_take(now, message.to()),
-    };
-    if room(core) != Room::Wait {
-        return true;
-    }
-    core.pump(now);
-    room(core) != Room::Wait
-}
-
 async fn write(driver: Arc<Driver>, whose: Whose, mut writer: FrameWriter, handle: Arc<LinkHandle>) {
-    let mut frames = Vec::new();
+    let mut outgoing = Vec::new();
     loop {
         let closing = handle.closing.is_cancelled();
-        driver.take_frames(whose, &mut frames, WRITE_BATCH_BYTES);
-        if frames.is_empty() {
+        driver.take_outgoing(whose, &mut outgoing, WRITE_BATCH_BYTES);
+        if outgoing.is_empty() {
             if closing {
                 let last = Close {
                     code: CloseCode::GoingAway,
@@ -195,17 +156,30 @@ async fn write(driver: Arc<Driver>, whose: Whose, mut writer: FrameWriter, handl
             }
             continue;
         }
-        match writer.write_batch(&frames).await {
-            Ok(written) => {
-                for (_, error) in written.refused {
+        if let Err(error) = write_all(&mut writer, &mut outgoing, whose).await {
+            tracing::info!(%error, ?whose, "a link broke");
+            return handle.close();
+        }
+    }
+}
+
+async fn write_all(
+    writer: &mut FrameWriter,
+    outgoing: &mut Vec<Outgoing>,
+    whose: Whose,
+) -> Result<(), WriteError> {
+    for item in outgoing.drain(..) {
+        match item {
+            Outgoing::Frame(frame) => {
+                if let Err(error) = writer.push(&frame) {
                     tracing::warn!(%error, ?whose, "a frame cannot be sent on this link");
                 }
             }
-            Err(error) => {
-                tracing::info!(%error, ?whose, "a link broke");
-                return handle.close();
-            }
+            Outgoing::Encoded(frames) => writer.push_encoded(frames),
         }
-        frames.clear();
+        if writer.is_full() {
+            writer.flush().await?;
+        }
     }
+    writer.flush().await
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use waypost_router::{Completion, Core, Event, Refusal};
+use waypost_router::{Completion, Core, Event, Refusal, Whose};
 use waypost_session::SessionStore;
 use waypost_types::{Address, Location, MonoTime};
 use waypost_wire::{Message, Role};
 
 use crate::driver::{Driver, LinkSettings, Waiter};
-use crate::link::{LinkHandle, Whose, handshake_settings, serve};
+use crate::link::{LinkHandle, handshake_settings, serve};
 use crate::transport::{
     Accepted, Acceptor, Admission, ClusterKey, DEFAULT_HALF_OPEN_MAX, DEFAULT_LINKS_MAX, DEFAULT_WRITE_STALL,
     DialSettings, EndpointUrl, ListenSettings, Listener,
@@ -250,6 +250,14 @@ impl Node {
         if !self.driver.ended.is_cancelled() {
             self.driver.with(feed);
         }
+    }
+
+    /// Sends a best-effort message at once if its way is known and free. False: nothing was done, and
+    /// [`send`](Self::send) does it or says why not. `to` and `from` must be addresses.
+    #[inline]
+    #[must_use]
+    pub fn send_now(&self, to: &str, from: &str, body: &[u8]) -> bool {
+        self.driver.send_now(to, from, body)
     }
 
     /// Sends a best-effort message, waiting for room up to `deadline`.

@@ -27,9 +27,15 @@ pub(crate) struct Place<'a> {
 }
 
 impl Turns {
+    /// Whether any sender waits.
+    #[inline]
+    pub(crate) fn is_any(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
     /// Whether senders to this address wait already.
     pub(crate) fn is_queued(&self, to: &str) -> bool {
-        self.waiting.load(Ordering::Acquire) > 0 && self.queues().contains_key(to)
+        self.is_any() && self.queues().contains_key(to)
     }
 
     /// Joins the queue of an address.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use waypost_router::Whose;
 use waypost_wire::Role;
 
 use crate::driver::Driver;
-use crate::link::{LinkHandle, Whose, handshake_settings, serve};
+use crate::link::{LinkHandle, handshake_settings, serve};
 use crate::transport::{Side, dial_location, handshake};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);

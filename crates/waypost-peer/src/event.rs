@@ -121,6 +121,8 @@ pub struct Events {
     node: Node,
     /// Moved out of the inbox a few at a time, so that its lock is taken once for many.
     ahead: VecDeque<waypost_router::Event>,
+    /// Messages that came together and have not all been read.
+    batch: Option<waypost_wire::Batch>,
     /// A broadcast whose clients have not all been told.
     broadcast: Option<(Address, std::vec::IntoIter<Address>, Bytes)>,
     closed: bool,
@@ -134,6 +136,7 @@ impl Events {
         Self {
             node,
             ahead: VecDeque::new(),
+            batch: None,
             broadcast: None,
             closed: false,
         }
@@ -173,7 +176,7 @@ impl Events {
 
     /// The next event if there is one now.
     pub fn try_recv(&mut self) -> Option<Event> {
-        if self.ahead.is_empty() && self.broadcast.is_none() {
+        if self.ahead.is_empty() && self.broadcast.is_none() && self.batch.is_none() {
             self.node.try_read_events(&mut self.ahead, AHEAD);
         }
         self.next_here()
@@ -181,6 +184,12 @@ impl Events {
 
     fn next_here(&mut self) -> Option<Event> {
         loop {
+            if let Some(batch) = &mut self.batch {
+                if let Some(message) = batch.next() {
+                    return Some(Event::Message(Message(message)));
+                }
+                self.batch = None;
+            }
             if let Some((from, clients, body)) = &mut self.broadcast {
                 if let Some(to) = clients.next() {
                     return Some(Event::Broadcast {
@@ -195,6 +204,7 @@ impl Events {
                 waypost_router::Event::Broadcast { from, to, body } => {
                     self.broadcast = Some((from, to.into_iter(), body));
                 }
+                waypost_router::Event::Messages(batch) => self.batch = Some(batch),
                 event => {
                     if let Some(event) = translate(event) {
                         return Some(event);

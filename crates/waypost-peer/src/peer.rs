@@ -130,18 +130,21 @@ impl Peer {
     }
 
     fn message(&self, from: &str, to: &str, body: Bytes) -> Result<Message, PeerError> {
-        let max_bytes = self
-            .node
-            .settings()
-            .frame_bytes_max
-            .saturating_sub(FRAME_OVERHEAD);
+        self.check_body(&body)?;
+        Ok(Message::new(from, to, body)?)
+    }
+
+    #[inline]
+    fn check_body(&self, body: &Bytes) -> Result<(), PeerError> {
+        let frame_bytes_max = self.node.settings().frame_bytes_max;
+        let max_bytes = frame_bytes_max.saturating_sub(FRAME_OVERHEAD);
         if body.len() > max_bytes {
             return Err(PeerError::TooLarge {
                 len_bytes: body.len(),
                 max_bytes,
             });
         }
-        Ok(Message::new(from, to, body)?)
+        Ok(())
     }
 
     /// Sends and returns once the message is in a bounded queue, waiting for room up to the send deadline. A later failure
@@ -153,9 +156,14 @@ impl Peer {
     /// # Cancel safety
     /// Dropping the future while it waits sends nothing.
     pub async fn send_message(&self, from: &str, to: &str, body: Bytes) -> Result<(), PeerError> {
-        let message = self.message(from, to, body)?;
+        self.check_body(&body)?;
+        Address::check(to)?;
+        Address::check(from)?;
+        if self.node.send_now(to, from, &body) {
+            return Ok(());
+        }
         self.node
-            .send(message, self.node.settings().send_deadline)
+            .send(Message::new(from, to, body)?, self.node.settings().send_deadline)
             .await
             .map_err(|refusal| self.error(refusal))
     }
@@ -208,17 +216,7 @@ impl Peer {
     /// # Errors
     /// [`PeerError`].
     pub fn reply(&self, request: RequestToken, body: Bytes) -> Result<(), PeerError> {
-        let max_bytes = self
-            .node
-            .settings()
-            .frame_bytes_max
-            .saturating_sub(FRAME_OVERHEAD);
-        if body.len() > max_bytes {
-            return Err(PeerError::TooLarge {
-                len_bytes: body.len(),
-                max_bytes,
-            });
-        }
+        self.check_body(&body)?;
         if self.node.has_ended() {
             return Err(PeerError::Closed);
         }

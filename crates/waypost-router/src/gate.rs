@@ -40,6 +40,10 @@ impl Gate {
         }
     }
 
+    pub(crate) const fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// Whether a message may be put into a queue that holds `bytes`. An empty one takes a message of any size.
     pub(crate) fn room(&mut self, now: MonoTime, bytes: usize) -> Room {
         if bytes < self.bytes_max {

@@ -42,6 +42,12 @@ impl<K: Copy + Eq + core::hash::Hash> Names<K> {
         ))
     }
 
+    /// The number of `key` if it has been introduced on this link.
+    #[inline]
+    pub(crate) fn number(&self, key: K) -> Option<u32> {
+        self.given.get(&key).copied()
+    }
+
     /// The server that this side introduced as `alias`.
     pub(crate) fn given(&self, alias: u32) -> Option<K> {
         self.given_list

@@ -1,20 +1,56 @@
-//! The bounded queue of frames that wait to be written to one link.
+//! The bounded queue of what waits to be written to one link.
 
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use bytes::{Bytes, BytesMut};
 use waypost_types::MonoTime;
-use waypost_wire::{Frame, Message};
+use waypost_wire::{Batch, Chunk, EncodeError, Frame, Message};
 
 use crate::gate::{Gate, Room};
 
-/// A queue of frames, bounded in bytes.
+/// Something to write to a link.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A frame that is still to be encoded.
+    Frame(Frame),
+    /// Whole frames, each preceded by its length.
+    Encoded(Bytes),
+}
+
+impl Outgoing {
+    fn cost(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.cost(),
+            Self::Encoded(bytes) => bytes.len(),
+        }
+    }
+
+    /// Appends the frames, for whoever carries frames and not bytes.
+    fn unpack(self, into: &mut impl Extend<Frame>) {
+        match self {
+            Self::Frame(frame) => into.extend([frame]),
+            Self::Encoded(bytes) => {
+                let (mut chunk, max_bytes) = (Chunk::new(), bytes.len());
+                // What this crate has encoded can be read.
+                let _ = chunk.refill(&mut BytesMut::from(bytes), max_bytes);
+                into.extend(chunk.items().filter_map(|item| chunk.decode(item).ok()));
+            }
+        }
+    }
+}
+
+/// The queue, bounded in bytes.
 ///
 /// Messages are refused when it is full. Frames of control (answers, claims, outcomes) always go in: there are at most a
 /// few for each message or operation that was let in.
+///
+/// A message whose way is known is encoded where it will be written from; others wait as frames. One order holds for all.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    frames: VecDeque<Frame>,
+    items: VecDeque<Outgoing>,
+    /// Frames encoded since the last item.
+    tail: BytesMut,
     queued_bytes: usize,
     writing_bytes: usize,
     gate: Gate,
@@ -22,10 +58,15 @@ pub(crate) struct Outbox {
     writer_idle: bool,
 }
 
+/// Encoded frames are handed out in pieces of about this size.
+const TAIL_BYTES: usize = 32 << 10;
 /// What a queue holds before its messages are copied out of the buffers into which they were read.
 const PIN_BYTES: usize = 128 << 10;
 /// Bodies from here on are not copied: they are a good part of the buffer that they keep.
 const PIN_BODY_BYTES: usize = 16 << 10;
+
+/// As many bytes of messages are a good part of any buffer.
+const PIN_BATCH_BYTES: usize = 64 << 10;
 
 /// Watches that a queue of small messages does not keep many times its bound alive in read buffers.
 #[derive(Debug)]
@@ -49,6 +90,20 @@ impl Pins {
             message
         }
     }
+
+    /// The same for messages that were read together.
+    pub(crate) fn keep_batch(&mut self, batch: Batch, bytes: usize) -> Batch {
+        let position = batch.position();
+        let gap = position
+            .start
+            .wrapping_sub(core::mem::replace(&mut self.last, position.end));
+        let is_most = batch.cost() * 4 >= batch.chunk_len();
+        if is_most && (bytes <= PIN_BYTES || gap <= 4 * batch.cost() || batch.cost() >= PIN_BATCH_BYTES) {
+            batch
+        } else {
+            batch.detached()
+        }
+    }
 }
 
 /// The message for a queue in which it may stay for long: a small one would otherwise keep the whole buffer alive into
@@ -62,9 +117,10 @@ pub(crate) fn unpinned(message: Message) -> Message {
 }
 
 impl Outbox {
-    pub(crate) const fn new(bytes_max: usize, stall: Duration) -> Self {
+    pub(crate) fn new(bytes_max: usize, stall: Duration) -> Self {
         Self {
-            frames: VecDeque::new(),
+            items: VecDeque::new(),
+            tail: BytesMut::new(),
             queued_bytes: 0,
             writing_bytes: 0,
             gate: Gate::new(bytes_max, stall),
@@ -78,7 +134,7 @@ impl Outbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.items.is_empty() && self.tail.is_empty()
     }
 
     /// Whether a message may be put in.
@@ -86,36 +142,86 @@ impl Outbox {
         self.gate.room(now, self.bytes())
     }
 
+    /// Whether it is below its bound; unlike [`room`](Self::room) this does not judge the writer.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.bytes() < self.gate.bytes_max()
+    }
+
     /// Puts a frame in; true when the writer was idle and has to be woken.
     pub(crate) fn push(&mut self, mut frame: Frame) -> bool {
+        self.close_tail();
         if let Frame::Message(message) = frame {
-            frame = Frame::Message(self.pins.keep(message, self.queued_bytes + self.writing_bytes));
+            frame = Frame::Message(self.pins.keep(message, self.bytes()));
         }
         self.queued_bytes += frame.cost();
-        self.frames.push_back(frame);
+        self.items.push_back(Outgoing::Frame(frame));
         core::mem::take(&mut self.writer_idle)
     }
 
-    /// Moves frames of about `bytes_max` bytes out to the writer, who says with its next call that they are written.
+    /// Lets a frame be encoded to the end of the queue; true when the writer was idle and has to be woken.
+    #[inline]
+    pub(crate) fn push_encoded(
+        &mut self,
+        encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Result<bool, EncodeError> {
+        let before = self.tail.len();
+        if self.tail.capacity() == 0 {
+            self.tail.reserve(TAIL_BYTES);
+        }
+        encode(&mut self.tail)?;
+        let after = self.tail.len();
+        self.queued_bytes += after - before;
+        if after >= TAIL_BYTES {
+            self.close_tail();
+        }
+        Ok(core::mem::take(&mut self.writer_idle))
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.items
+                .push_back(Outgoing::Encoded(self.tail.split().freeze()));
+        }
+    }
+
+    /// Moves about `bytes_max` bytes out to the writer, who says with its next call that they are written.
     /// Returns true when room came free that somebody may wait for.
-    pub(crate) fn take(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
+    pub(crate) fn take(&mut self, into: &mut Vec<Outgoing>, bytes_max: usize) -> bool {
         let written = core::mem::take(&mut self.writing_bytes);
         while self.writing_bytes < bytes_max {
-            let Some(frame) = self.frames.pop_front() else {
+            if self.items.is_empty() {
+                self.close_tail();
+            }
+            let Some(item) = self.items.pop_front() else {
                 break;
             };
-            let cost = frame.cost();
+            let cost = item.cost();
             self.queued_bytes -= cost.min(self.queued_bytes);
             self.writing_bytes += cost;
-            into.push(frame);
+            into.push(item);
         }
         self.writer_idle = into.is_empty();
         self.gate.took(written, self.bytes())
     }
 
+    /// The same as frames.
+    pub(crate) fn take_frames(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
+        let mut items = Vec::new();
+        let freed = self.take(&mut items, bytes_max);
+        for item in items {
+            item.unpack(into);
+        }
+        freed
+    }
+
     /// All frames that were never handed to the writer, when the link has ended.
-    pub(crate) fn into_unsent(self) -> VecDeque<Frame> {
-        self.frames
+    pub(crate) fn into_unsent(mut self) -> VecDeque<Frame> {
+        self.close_tail();
+        let mut frames = VecDeque::new();
+        for item in self.items {
+            item.unpack(&mut frames);
+        }
+        frames
     }
 }
 
@@ -143,7 +249,7 @@ mod tests {
         let mut outbox = Outbox::new(1 << 20, Duration::from_millis(100));
         let mut buffers = Vec::new();
         while outbox.bytes() <= PIN_BYTES * 2 {
-            let mut read = bytes::BytesMut::new();
+            let mut read = BytesMut::new();
             while read.len() < 64 << 10 {
                 let message = Message::new("from", "to", vec![7; 100].into()).unwrap();
                 waypost_wire::encode(&Frame::Message(message), &mut read, 1 << 20).unwrap();
@@ -158,7 +264,7 @@ mod tests {
             }
         }
         let mut kept = Vec::new();
-        outbox.take(&mut kept, usize::MAX);
+        outbox.take_frames(&mut kept, usize::MAX);
         let lies_in = |frame: &Frame| match frame {
             Frame::Message(message) => buffers
                 .iter()
@@ -184,5 +290,57 @@ mod tests {
             kept > PIN_BYTES * 3 / 2,
             "only {kept} bytes of messages still lie in the buffers"
         );
+    }
+
+    fn encoded(outbox: &mut Outbox, to: &str) -> bool {
+        outbox
+            .push_encoded(|out| {
+                waypost_wire::encode_message(
+                    [to, "from"],
+                    b"body",
+                    &waypost_wire::Numbers::default(),
+                    out,
+                    4096,
+                )
+            })
+            .unwrap()
+    }
+
+    fn addressees(frames: impl IntoIterator<Item = Frame>) -> Vec<String> {
+        let to = |frame| match frame {
+            Frame::Message(message) => message.to().to_owned(),
+            other => format!("{other:?}"),
+        };
+        frames.into_iter().map(to).collect()
+    }
+
+    #[test]
+    fn encoded_messages_and_frames_keep_one_order_and_one_bound() {
+        let mut outbox = Outbox::new(150, Duration::from_millis(100));
+        assert!(encoded(&mut outbox, "1"));
+        assert!(!encoded(&mut outbox, "2"));
+        assert!(!outbox.push(Frame::Drain));
+        assert!(!encoded(&mut outbox, "3"));
+        assert!(outbox.has_room());
+        outbox.push(Frame::Drain);
+        assert!(!outbox.has_room());
+        let mut taken = Vec::new();
+        outbox.take_frames(&mut taken, usize::MAX);
+        assert!(!outbox.has_room(), "what is being written still counts");
+        assert_eq!(addressees(taken.drain(..)), ["1", "2", "Drain", "3", "Drain"]);
+        outbox.take_frames(&mut taken, usize::MAX);
+        assert!(outbox.has_room() && outbox.is_empty() && outbox.bytes() == 0);
+    }
+
+    #[test]
+    fn encoded_messages_that_were_never_written_come_back_as_frames() {
+        let mut outbox = Outbox::new(1 << 20, Duration::from_millis(100));
+        encoded(&mut outbox, "written");
+        outbox.take(&mut Vec::new(), usize::MAX);
+        for to in 0..2000 {
+            encoded(&mut outbox, &to.to_string());
+        }
+        let expected: Vec<String> = (0..2000).map(|to| to.to_string()).collect();
+        assert_eq!(addressees(outbox.into_unsent()), expected);
     }
 }

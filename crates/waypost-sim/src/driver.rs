@@ -3,10 +3,10 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use waypost_router::{Command, Completion, Event, LinkId, Refusal, RequestToken, Room};
-use waypost_types::{Location, MonoTime, Outcome};
-use waypost_wire::{Frame, Hello, Role};
+use bytes::{Bytes, BytesMut};
+use waypost_router::{Command, Completion, Event, LinkId, Refusal, RequestToken, Whose};
+use waypost_types::{DEFAULT_FRAME_BYTES_MAX, Location, MonoTime, Outcome};
+use waypost_wire::{Chunk, Hello, Role};
 
 use crate::net::{Conn, ConnId, End, Item, pack, unpack};
 use crate::process::{Kind, Pending, ProcessId};
@@ -164,6 +164,12 @@ impl World {
             } = pending;
             let mut message = Some(message);
             let refusal = match acked {
+                None if message
+                    .as_ref()
+                    .is_some_and(|m| core.send_now(m.to(), m.from(), &m.body)) =>
+                {
+                    None
+                }
                 None => core.send(now, &mut message).err(),
                 Some(request) => core
                     .send_acked(now, &mut message, request, deadline, || ticket)
@@ -282,7 +288,14 @@ impl World {
         let (mut done, mut events) = (Vec::new(), VecDeque::new());
         endpoint.take_done(&mut done);
         if process.reads {
-            endpoint.take_events(&mut events, usize::MAX);
+            let mut taken = VecDeque::new();
+            endpoint.take_events(&mut taken, usize::MAX);
+            for event in taken {
+                match event {
+                    Event::Messages(batch) => events.extend(batch.map(Event::Message)),
+                    event => events.push_back(event),
+                }
+            }
         }
         for (ticket, completion) in &done {
             if let Some(address) = self.processes[id.0].connects.remove(ticket)
@@ -397,14 +410,6 @@ impl World {
             return;
         }
         let process = &mut self.processes[end.process.0];
-        let now = process.local(self.now);
-        if let Some(Item::Frame(bytes)) = open.queues[to].front()
-            && let Frame::Message(message) = unpack(bytes)
-            && let Some(core) = &mut process.core
-            && core.room_to_take(now, message.to()) == Room::Wait
-        {
-            return self.schedule(self.now + RETRY, end.process, Happening::Arrive { conn, to });
-        }
         match open.queues[to].pop_front() {
             None => {}
             Some(Item::End) => self.end_of_link(conn, to),
@@ -412,22 +417,38 @@ impl World {
                 if !end.known || process.life != end.life {
                     return;
                 }
-                let frame = unpack(&bytes);
-                self.note(end.process, format_args!("<- {} {frame:?}", conn.0));
-                self.feed(end, frame);
-                self.drive(end.process);
+                self.note(end.process, format_args!("<- {} {:?}", conn.0, unpack(&bytes)));
+                if self.feed(end, &bytes) {
+                    self.drive(end.process);
+                } else {
+                    self.wait_for_room(conn, to, bytes);
+                }
             }
         }
     }
 
-    fn feed(&mut self, end: End, frame: Frame) {
+    /// Gives a process what has come to it; false when it has to wait for room.
+    fn feed(&mut self, end: End, bytes: &[u8]) -> bool {
         let process = &mut self.processes[end.process.0];
         let now = process.local(self.now);
-        let Some(core) = &mut process.core else { return };
-        match (end.link, &mut core.router, &mut core.endpoint) {
-            (Some(link), Some(router), _) => router.handle_frame(now, link, frame),
-            (None, _, Some(endpoint)) => endpoint.handle_frame(now, frame),
-            _ => {}
+        let Some(core) = &mut process.core else {
+            return true;
+        };
+        let (mut chunk, whose) = (Chunk::new(), end.link.map_or(Whose::Endpoint, Whose::Router));
+        let read = chunk.refill(&mut BytesMut::from(bytes), DEFAULT_FRAME_BYTES_MAX);
+        let taken = core.handle_chunk(now, whose, &mut chunk);
+        assert!(
+            read.is_ok() && taken.is_ok(),
+            "nothing malformed is sent: {read:?}, {taken:?}"
+        );
+        taken == Ok(true)
+    }
+
+    fn wait_for_room(&mut self, conn: ConnId, to: usize, bytes: Bytes) {
+        if let Some(open) = self.net.conns.get_mut(&conn) {
+            open.queues[to].push_front(Item::Frame(bytes));
+            let process = open.ends[to].process;
+            self.schedule(self.now + RETRY, process, Happening::Arrive { conn, to });
         }
     }
 

@@ -13,6 +13,7 @@ use waypost_types::{ADDRESS_BYTES_MAX, Address};
 use crate::convert::{WireNumbers, failed_count, frame_from_gen, message_numbers, outcome_from_gen};
 use crate::encode::tag;
 use crate::error::check_alias;
+use crate::frame::Numbers;
 use crate::{DecodeError, Failed, Frame, Message, Outcomes, Protobuf, r#gen};
 
 // Wire types.
@@ -170,11 +171,11 @@ impl Cursor<'_> {
 
 /// Where the parts of a message lie in its frame.
 #[derive(Default)]
-struct MessageParts {
-    to: Range<usize>,
-    from: Range<usize>,
-    body: Range<usize>,
-    wire: WireNumbers,
+pub(crate) struct MessageParts {
+    pub(crate) to: Range<usize>,
+    pub(crate) from: Range<usize>,
+    pub(crate) body: Range<usize>,
+    pub(crate) wire: WireNumbers,
 }
 
 impl MessageParts {
@@ -199,6 +200,24 @@ impl MessageParts {
             }
         }
         Some(parts)
+    }
+
+    /// The parts of a message's frame, which is `frame` from `at` to its end; `None` for another frame and for one that
+    /// needs a closer look.
+    #[inline]
+    pub(crate) fn of_message(frame: &[u8], at: usize) -> Option<(Self, u8, u8, Numbers)> {
+        let mut cursor = Cursor { bytes: frame, at };
+        if cursor.u32()? != MESSAGE {
+            return None;
+        }
+        let range = cursor.len_prefixed()?;
+        if range.end != frame.len() {
+            return None;
+        }
+        let parts = Self::read(frame, range.start)?;
+        let (to_len, from_len) = parts.check_names(frame)?;
+        let numbers = message_numbers(&parts.wire, "message").ok()?;
+        Some((parts, to_len, from_len, numbers))
     }
 
     /// The lengths of the two addresses, if they are addresses and lie close together.

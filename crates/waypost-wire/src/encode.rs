@@ -11,7 +11,7 @@ use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX};
 
 use crate::convert::{check_message, frame_to_gen, outcome_to_gen};
 use crate::error::check_alias;
-use crate::{Broadcast, EncodeError, Failed, Frame, Message, Outcomes};
+use crate::{Broadcast, EncodeError, Failed, Frame, Message, Numbers, Outcomes};
 
 /// A body of at least this many bytes is not copied into an [`OutBuf`](crate::OutBuf) but sent from where it lies.
 pub const BODY_APART_BYTES_MIN: usize = 4096;
@@ -193,8 +193,65 @@ fn write_message(
     out: &mut impl Sink,
     max_bytes: usize,
 ) -> Result<(), EncodeError> {
-    let (floor_distance, after_distance) = check_message(message, frame)?;
     let (to, from, body) = (message.receiver_utf8(), message.sender_utf8(), &message.body);
+    let (copied, numbers) = (body.len() - apart(body.len()), message.numbers());
+    write_message_head(
+        tag,
+        frame,
+        [to, from],
+        &numbers,
+        body.len(),
+        copied,
+        out,
+        max_bytes,
+    )?;
+    out.put_body(body);
+    Ok(())
+}
+
+/// Appends a [`Frame::Message`], preceded by its length, to `out`, without making a [`Message`] of it. `to` and `from`
+/// must be addresses; the body is copied. `max_bytes` is the largest frame that the other side accepts, without its
+/// length.
+///
+/// # Errors
+/// [`EncodeError`] when the frame is too large or the numbers break the contract; `out` is then unchanged.
+#[inline]
+pub fn encode_message(
+    [to, from]: [&str; 2],
+    body: &[u8],
+    numbers: &Numbers,
+    out: &mut BytesMut,
+    max_bytes: usize,
+) -> Result<(), EncodeError> {
+    let names = [to.as_bytes(), from.as_bytes()];
+    write_message_head(
+        tag::MESSAGE,
+        "message",
+        names,
+        numbers,
+        body.len(),
+        body.len(),
+        out,
+        max_bytes,
+    )?;
+    out.extend_from_slice(body);
+    Ok(())
+}
+
+/// All of a message but its body, of which `copied` bytes are about to be put.
+#[inline]
+#[expect(clippy::too_many_arguments, reason = "the parts of one frame")]
+fn write_message_head(
+    tag: u8,
+    frame: &'static str,
+    [to, from]: [&[u8]; 2],
+    message: &Numbers,
+    body_len: usize,
+    copied: usize,
+    out: &mut impl Sink,
+    max_bytes: usize,
+) -> Result<(), EncodeError> {
+    let (floor_distance, after_distance) = check_message(message, frame)?;
     // At most 3 * 11 + 2 * 6 + 3 + 2 + 6, and 11 for the body's key and length.
     let mut numbers = Scrap::<72>::new();
     numbers.number(4, message.id);
@@ -205,11 +262,11 @@ fn write_message(
     numbers.number(9, message.hops.into());
     numbers.number(10, message.request.into());
     numbers.number(11, message.ttl_ms.into());
-    if !body.is_empty() {
-        numbers.len_prefix(3, body.len());
+    if body_len > 0 {
+        numbers.len_prefix(3, body_len);
     }
-    let len = bytes_field_len(to.len()) + bytes_field_len(from.len()) + numbers.len + body.len();
-    open(tag, len, out, apart(body.len()), max_bytes)?;
+    let len = bytes_field_len(to.len()) + bytes_field_len(from.len()) + numbers.len + body_len;
+    open(tag, len, out, body_len - copied, max_bytes)?;
     let mut prefix = Scrap::<12>::new();
     prefix.len_prefix(1, to.len());
     out.put(prefix.as_slice());
@@ -219,7 +276,6 @@ fn write_message(
     out.put(prefix.as_slice());
     out.put(from);
     out.put(numbers.as_slice());
-    out.put_body(body);
     Ok(())
 }
 

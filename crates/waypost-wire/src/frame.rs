@@ -232,17 +232,18 @@ pub struct Message {
     pub ttl_ms: u32,
 }
 
-/// All of a message but its addresses and its body.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Numbers {
-    pub(crate) id: u64,
-    pub(crate) floor: u64,
-    pub(crate) after: u64,
-    pub(crate) origin: u32,
-    pub(crate) owner: u32,
-    pub(crate) hops: u8,
-    pub(crate) request: bool,
-    pub(crate) ttl_ms: u32,
+/// All of a message but its addresses and its body. What each means is said at [`Message`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(missing_docs, reason = "the same as the fields of a message")]
+pub struct Numbers {
+    pub id: u64,
+    pub floor: u64,
+    pub after: u64,
+    pub origin: u32,
+    pub owner: u32,
+    pub hops: u8,
+    pub request: bool,
+    pub ttl_ms: u32,
 }
 
 impl Message {
@@ -297,6 +298,21 @@ impl Message {
         text(self.names.get(start..))
     }
 
+    /// All but its addresses and its body.
+    #[inline]
+    pub(crate) const fn numbers(&self) -> Numbers {
+        Numbers {
+            id: self.id,
+            floor: self.floor,
+            after: self.after,
+            origin: self.origin,
+            owner: self.owner,
+            hops: self.hops,
+            request: self.request,
+            ttl_ms: self.ttl_ms,
+        }
+    }
+
     /// The bytes of [`Message::to`].
     pub(crate) fn receiver_utf8(&self) -> &[u8] {
         self.names.get(..usize::from(self.to_len)).unwrap_or_default()
@@ -339,12 +355,7 @@ impl Message {
 
 impl PartialEq for Message {
     fn eq(&self, other: &Self) -> bool {
-        let numbers = |m: &Self| {
-            (
-                m.id, m.floor, m.after, m.origin, m.owner, m.hops, m.request, m.ttl_ms,
-            )
-        };
-        numbers(self) == numbers(other)
+        self.numbers() == other.numbers()
             && self.receiver_utf8() == other.receiver_utf8()
             && self.sender_utf8() == other.sender_utf8()
             && self.body == other.body

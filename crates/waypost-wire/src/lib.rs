@@ -6,6 +6,7 @@ extern crate self as waypost_wire;
 
 #[cfg(test)]
 mod against_prost;
+mod chunk;
 #[cfg(feature = "codec")]
 mod codec;
 mod convert;
@@ -29,14 +30,15 @@ mod r#gen {
     include!("gen/waypost.v1.rs");
 }
 
+pub use chunk::{Batch, Chunk, Item, MessageAt};
 #[cfg(feature = "codec")]
 pub use codec::FrameCodec;
 pub use decode::decode;
-pub use encode::{BODY_APART_BYTES_MIN, encode};
+pub use encode::{BODY_APART_BYTES_MIN, encode, encode_message};
 pub use error::{DecodeError, EncodeError, Protobuf, WireError};
 pub use frame::{
     Attached, BATCH_ENTRIES_MAX, Broadcast, CLOSE_TEXT_BYTES_MAX, Close, CloseCode, Displaced, Failed, Frame,
-    Hello, Message, NAMES_MAX, NONCE_BYTES, Outcomes, PROOF_BYTES, Role, SOFTWARE_BYTES_MAX,
+    Hello, Message, NAMES_MAX, NONCE_BYTES, Numbers, Outcomes, PROOF_BYTES, Role, SOFTWARE_BYTES_MAX,
     StoreUnavailable,
 };
 pub use framing::{LENGTH_BYTES_MAX, split_frame};

@@ -58,6 +58,14 @@ impl OutBuf {
         write(frame, self, max_bytes)
     }
 
+    /// Appends frames that are encoded already.
+    pub fn push_encoded(&mut self, frames: Bytes) {
+        if self.written >= COMPACT_BYTES && self.written >= self.text.len() / 2 {
+            self.compact();
+        }
+        self.put_body(&frames);
+    }
+
     /// Appends bytes that are not a frame, such as a preface.
     pub fn push_raw(&mut self, bytes: &[u8]) {
         self.put(bytes);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner, Seq};
-use waypost_wire::Message;
+use waypost_wire::{Batch, Message};
 
 use crate::gate::{Gate, Room};
 use crate::outbox::Pins;
@@ -23,6 +23,8 @@ pub enum Event {
     },
     /// A message for one of this server's clients.
     Message(Message),
+    /// Messages that came together, for clients of this server.
+    Messages(Batch),
     /// A message whose sender waits for a reply.
     Request {
         /// What the reply names.
@@ -93,6 +95,7 @@ impl Event {
     fn cost(&self) -> usize {
         match self {
             Self::Message(message) | Self::Request { message, .. } => message.cost(),
+            Self::Messages(batch) => batch.cost(),
             Self::Broadcast { body, to, .. } => body.len() + to.len() * 32 + 64,
             // As many as the program has asked for; they take no room from messages.
             Self::Connected { .. } | Self::GivenUp { .. } => 0,
@@ -156,7 +159,12 @@ impl Inbox {
     }
 
     pub(crate) const fn is_full(&self) -> bool {
-        self.bytes >= self.bytes_max
+        self.has_no_room_beside(0)
+    }
+
+    /// Whether it would be full with `bytes` more.
+    pub(crate) const fn has_no_room_beside(&self, bytes: usize) -> bool {
+        self.bytes + bytes >= self.bytes_max
     }
 
     /// Puts a message in; false when the inbox is full.
@@ -172,6 +180,7 @@ impl Inbox {
     pub(crate) fn put(&mut self, mut event: Event) {
         event = match event {
             Event::Message(message) => Event::Message(self.pins.keep(message, self.bytes)),
+            Event::Messages(batch) => Event::Messages(self.pins.keep_batch(batch, self.bytes)),
             Event::Request { token, message } => Event::Request {
                 token,
                 message: self.pins.keep(message, self.bytes),
@@ -203,14 +212,19 @@ impl Inbox {
         });
     }
 
-    /// Moves up to `max` events out. Returns true when room came free.
+    /// Moves about `max` events out: messages that came together count one each, and are not parted. Returns true when
+    /// room came free.
     pub(crate) fn take(&mut self, into: &mut VecDeque<Event>, max: usize) -> bool {
-        let before = self.bytes;
-        for _ in 0..max {
+        let (before, mut count) = (self.bytes, 0);
+        while count < max {
             let Some(event) = self.events.pop_front() else {
                 break;
             };
             self.bytes -= event.cost().min(self.bytes);
+            count += match &event {
+                Event::Messages(batch) => batch.len(),
+                _ => 1,
+            };
             into.push_back(event);
         }
         self.reader_idle = into.is_empty();

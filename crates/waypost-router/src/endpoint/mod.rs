@@ -11,6 +11,7 @@ mod lease;
 mod ops;
 mod outcomes;
 mod program;
+mod quick;
 mod sends;
 
 use std::collections::VecDeque;
@@ -22,7 +23,7 @@ use waypost_wire::{Attached, Frame, Outcomes};
 use crate::gate::Room;
 use crate::map::{Map, map};
 use crate::names::Names;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Outgoing};
 use crate::settings::Settings;
 
 use client_inbox::ClientInboxes;
@@ -114,6 +115,7 @@ pub struct Endpoint<T> {
     draining: Option<Option<T>>,
     detaching: Option<(u64, bool)>,
     out: Outbox,
+    woken: bool,
     names: Names<u32>,
     origins: Vec<Owner>,
     origin_index: Map<Owner, u32>,
@@ -155,6 +157,7 @@ impl<T> Endpoint<T> {
             draining: None,
             detaching: None,
             out: Outbox::new(settings.queue_bytes_max, settings.stall),
+            woken: false,
             names: Names::new(seed),
             origins: Vec::new(),
             origin_index: map(seed),
@@ -280,14 +283,24 @@ impl<T> Endpoint<T> {
 
     fn push(&mut self, frame: Frame) {
         if self.link_up {
-            self.out.push(frame);
+            self.woken |= self.out.push(frame);
         }
     }
 
-    /// Moves frames for the router out, about `bytes_max` bytes of them; those taken before count as written.
-    /// Returns true when room came free.
-    pub fn take_frames(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
+    /// Whether the link's writer was idle and has something to write now.
+    pub const fn take_woken(&mut self) -> bool {
+        core::mem::replace(&mut self.woken, false)
+    }
+
+    /// Moves what is to be written to the router out, about `bytes_max` bytes of it; what was taken before counts as
+    /// written. Returns true when room came free.
+    pub fn take_outgoing(&mut self, into: &mut Vec<Outgoing>, bytes_max: usize) -> bool {
         self.out.take(into, bytes_max)
+    }
+
+    /// The same as frames, for a driver that carries frames and not bytes.
+    pub fn take_frames(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
+        self.out.take_frames(into, bytes_max)
     }
 
     /// Whether frames wait for the router.

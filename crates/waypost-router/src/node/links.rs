@@ -22,7 +22,7 @@ impl LinkId {
 }
 
 /// What is at the other end of a link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkKind {
     /// A server that is attached here or asks to be.
     Peer,
@@ -56,8 +56,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn is_open(&self) -> bool {
+    pub(crate) const fn is_open(&self) -> bool {
         matches!(self.state, State::Open | State::Leaving | State::Closing)
+    }
+
+    /// Whether what comes by it is taken in.
+    pub(crate) const fn is_heard(&self) -> bool {
+        matches!(self.state, State::Open | State::Leaving)
+    }
+
+    /// Whether messages for servers at this location may go by it.
+    pub(crate) fn leads_to(&self, location: &Location) -> bool {
+        self.state == State::Open && self.location.as_ref() == Some(location)
     }
 }
 
@@ -106,7 +116,7 @@ impl Router {
             Role::Node => LinkKind::Node,
         };
         let location = hello.location.clone().filter(|_| kind == LinkKind::Node);
-        self.add_link(now, id, kind.clone(), State::Open, location.clone());
+        self.add_link(now, id, kind, State::Open, location.clone());
         if kind == LinkKind::Peer && !self.takes_peers && id != LinkId::LOCAL {
             return self.close(
                 id,
@@ -376,11 +386,11 @@ impl Router {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        if !matches!(link.state, State::Open | State::Leaving) {
+        if !link.is_heard() {
             return;
         }
         link.heard_at = now;
-        let (kind, owner) = (link.kind.clone(), link.owner);
+        let (kind, owner) = (link.kind, link.owner);
         match (frame, &kind, owner) {
             (Frame::Message(message), _, _) => self.on_message(now, id, message),
             (Frame::Outcomes(outcomes), _, _) => self.on_outcomes(now, id, outcomes),

@@ -10,6 +10,7 @@ mod leases;
 mod links;
 mod messages;
 mod owners;
+mod quick;
 mod routes;
 mod store_op;
 mod takeover;
@@ -20,6 +21,7 @@ use waypost_types::{Address, Identity, Location, MonoTime, Owner};
 use waypost_wire::{CloseCode, Frame};
 
 use crate::map::{Map, map};
+use crate::outbox::Outgoing;
 use crate::settings::Settings;
 
 use away::AwayServers;
@@ -29,6 +31,7 @@ use leases::Leases;
 use links::Link;
 pub use links::{LinkId, LinkKind};
 use owners::{OwnerEntry, OwnerKey};
+pub(crate) use quick::Taken;
 use routes::Route;
 pub use store_op::{StoreFailure, StoreOp, StoreReply};
 use takeover::Takeover;
@@ -226,11 +229,18 @@ impl Router {
         core::mem::replace(&mut self.room_freed, false)
     }
 
-    /// Moves frames for a link out, about `bytes_max` bytes of them; those taken before count as written. Nothing for a
-    /// link that is not open.
-    pub fn take_frames(&mut self, link: LinkId, into: &mut Vec<Frame>, bytes_max: usize) {
+    /// Moves what is to be written to a link out, about `bytes_max` bytes of it; what was taken before counts as written.
+    /// Nothing for a link that is not open.
+    pub fn take_outgoing(&mut self, link: LinkId, into: &mut Vec<Outgoing>, bytes_max: usize) {
         if let Some(link) = self.links.get_mut(&link).filter(|link| link.is_open()) {
             self.room_freed |= link.out.take(into, bytes_max);
+        }
+    }
+
+    /// The same as frames, for a driver that carries frames and not bytes.
+    pub fn take_frames(&mut self, link: LinkId, into: &mut Vec<Frame>, bytes_max: usize) {
+        if let Some(link) = self.links.get_mut(&link).filter(|link| link.is_open()) {
+            self.room_freed |= link.out.take_frames(into, bytes_max);
         }
     }
 

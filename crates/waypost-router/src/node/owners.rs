@@ -19,6 +19,8 @@ pub(crate) struct OwnerEntry {
     pub(crate) attached: Option<LinkId>,
     /// Where it is reached, as the newest view of the leases says; `None`: it is not among the living.
     pub(crate) location: Option<Location>,
+    /// The link by which messages last went to its location; to be checked before use.
+    pub(crate) by: Option<LinkId>,
     /// The link on which it was last heard of: the way back for outcomes.
     pub(crate) via: Option<LinkId>,
     /// Until when the lease is valid, for a server whose lease this node renews.
@@ -47,6 +49,7 @@ impl Router {
             owner: owner.clone(),
             attached: None,
             location,
+            by: None,
             via: None,
             lease_until: None,
             draining: false,

@@ -8,7 +8,7 @@ use crate::error::{Refusal as _, check_alias, check_batch, check_length, check_s
 use crate::r#gen::{self, frame::Kind};
 use crate::{
     Attached, Broadcast, CLOSE_TEXT_BYTES_MAX, CloseCode, EncodeError, Failed, Frame, Hello, Message,
-    Outcomes, PROOF_BYTES, Role, SOFTWARE_BYTES_MAX,
+    Numbers, Outcomes, PROOF_BYTES, Role, SOFTWARE_BYTES_MAX,
 };
 
 pub(crate) fn frame_to_gen(frame: &Frame) -> Result<r#gen::Frame, EncodeError> {
@@ -154,7 +154,8 @@ pub(crate) fn frame_to_gen(frame: &Frame) -> Result<r#gen::Frame, EncodeError> {
 }
 
 /// What a message's numbers must fulfil to be sent; the distances of its floor and predecessor from its id.
-pub(crate) fn check_message(message: &Message, frame: &'static str) -> Result<(u64, u64), EncodeError> {
+#[inline]
+pub(crate) fn check_message(message: &Numbers, frame: &'static str) -> Result<(u64, u64), EncodeError> {
     check_alias::<EncodeError>(frame, "origin", message.origin, 0)?;
     check_alias::<EncodeError>(frame, "owner", message.owner, 0)?;
     let Some(floor_distance) = message.id.checked_sub(message.floor) else {
@@ -192,7 +193,7 @@ pub(crate) const fn outcome_to_gen(outcome: Outcome) -> r#gen::Outcome {
 }
 
 fn message_to_gen(message: &Message, frame: &'static str) -> Result<r#gen::Message, EncodeError> {
-    let (floor_distance, after_distance) = check_message(message, frame)?;
+    let (floor_distance, after_distance) = check_message(&message.numbers(), frame)?;
     Ok(r#gen::Message {
         to: Bytes::copy_from_slice(message.receiver_utf8()),
         from: Bytes::copy_from_slice(message.sender_utf8()),

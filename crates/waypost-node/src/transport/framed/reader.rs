@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
-use waypost_wire::{Frame, LENGTH_BYTES_MAX, WireError, decode, split_frame};
+use waypost_wire::{Chunk, Frame, LENGTH_BYTES_MAX, WireError, decode, split_frame};
 
 use super::super::stream::ReadHalf;
 
@@ -76,6 +76,39 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             if self.ended {
                 return Ok(0);
+            }
+            match self.fill().await {
+                Ok(0) => self.end(),
+                Ok(_) => {}
+                Err(error) => self.fail(error.into()),
+            }
+        }
+    }
+
+    /// Fills `chunk` with the whole frames that have come, and waits only while there is none. False means that the other
+    /// side has ended its direction, between two frames.
+    ///
+    /// # Errors
+    /// [`WireError`], and the frames before it are in the chunk: the link must be closed. After an error it is at its end.
+    ///
+    /// # Cancel safety
+    /// Safe: dropping the future loses nothing.
+    pub async fn read_chunk(&mut self, chunk: &mut Chunk) -> Result<bool, WireError> {
+        chunk.clear();
+        loop {
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            if let Err(error) = chunk.refill(&mut self.buf, self.frame_bytes_max) {
+                self.ended = true;
+                self.buf = BytesMut::new();
+                return Err(error);
+            }
+            if !chunk.is_empty() {
+                return Ok(true);
+            }
+            if self.ended {
+                return Ok(false);
             }
             match self.fill().await {
                 Ok(0) => self.end(),

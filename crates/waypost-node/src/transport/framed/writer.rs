@@ -7,7 +7,7 @@ use core::task::{Context, Poll, ready};
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use waypost_wire::{Close, EncodeError, Frame, OutBuf};
@@ -109,6 +109,11 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// [`EncodeError`]: the frame cannot be sent on this link, and nothing of it was encoded.
     pub fn push(&mut self, frame: &Frame) -> Result<(), EncodeError> {
         self.out.push(frame, self.frame_bytes_max)
+    }
+
+    /// Takes frames that are encoded already, none of them too large for this link; [`flush`](Self::flush) writes them.
+    pub fn push_encoded(&mut self, frames: Bytes) {
+        self.out.push_encoded(frames);
     }
 
     /// Enough is encoded for one write.
@@ -219,7 +224,7 @@ fn poll_stalled(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::{Bytes, BytesMut};
+    use bytes::BytesMut;
     use tokio::io::AsyncReadExt as _;
     use waypost_wire::{Message, encode};
 

@@ -1,0 +1,188 @@
+//! The short way through the router, for a message whose way is known and free.
+//!
+//! It does what the long way does, with one look at the route and no copy in between: the message is encoded straight
+//! into the queue of the link that it leaves by. Whatever is not quite that simple gets no for an answer, and nothing has
+//! been done then.
+
+use bytes::BytesMut;
+use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_MAX, MonoTime};
+use waypost_wire::{Chunk, EncodeError, MessageAt, Numbers};
+
+use super::links::Link;
+use super::{LinkId, LinkKind, OwnerKey, Route, Router};
+
+/// Every link takes a frame of so many bytes.
+const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    link: LinkId,
+    origin: OwnerKey,
+    /// `None` for the server at the other end of the link.
+    owner: Option<OwnerKey>,
+    hops: u8,
+}
+
+/// What the short way came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Taken {
+    /// Nothing was done.
+    No,
+    /// It waits in the queue of a link.
+    Passed,
+    /// It is for the endpoint in this process, which may deliver it. `origin` is the sender's number there, if it has
+    /// one yet.
+    ForHere { origin: Option<u32> },
+}
+
+impl Router {
+    /// Passes on a message of this process's own endpoint. False: nothing was done.
+    #[inline]
+    pub(crate) fn send_now(&mut self, [to, from]: [&str; 2], body: &[u8], numbers: Numbers) -> bool {
+        let Some(origin) = self.links.get(&LinkId::LOCAL).and_then(|link| link.owner) else {
+            return false;
+        };
+        match self.way_to(to, origin, 0) {
+            Some(way) if way.link != LinkId::LOCAL => self.pass(way, numbers, |numbers, out| {
+                waypost_wire::encode_message([to, from], body, numbers, out, FRAME_BYTES_MAX)
+            }),
+            _ => false,
+        }
+    }
+
+    /// Passes on a message that has come by a link.
+    #[inline]
+    pub(crate) fn take_now(&mut self, id: LinkId, chunk: &Chunk, message: &MessageAt) -> Taken {
+        let numbers = message.numbers;
+        if numbers.ttl_ms == 0 || numbers.hops >= HOPS_MAX {
+            return Taken::No;
+        }
+        let Some(way) = self.way_of(id, chunk.to(message), numbers) else {
+            return Taken::No;
+        };
+        if way.link == LinkId::LOCAL {
+            let local = self.links.get(&LinkId::LOCAL);
+            return Taken::ForHere {
+                origin: local.and_then(|link| link.names.number(way.origin)),
+            };
+        }
+        let is_passed = self.pass(way, numbers, |numbers, out| {
+            chunk.forward(message, numbers, out, FRAME_BYTES_MAX)
+        });
+        if is_passed { Taken::Passed } else { Taken::No }
+    }
+
+    /// Notes that something has come by a link; false when nothing is taken from it.
+    pub(crate) fn heard_from(&mut self, now: MonoTime, id: LinkId) -> bool {
+        match self.links.get_mut(&id) {
+            Some(link) if link.is_heard() => {
+                link.heard_at = now;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether nothing waits for the endpoint in this process.
+    pub(crate) fn is_local_queue_empty(&self) -> bool {
+        self.links
+            .get(&LinkId::LOCAL)
+            .is_none_or(|link| link.out.is_empty())
+    }
+
+    fn way_of(&mut self, id: LinkId, to: &str, numbers: Numbers) -> Option<Way> {
+        let link = self.links.get(&id).filter(|link| link.is_heard())?;
+        match link.kind {
+            LinkKind::Peer if numbers.origin == 0 => self.way_to(to, link.owner?, numbers.hops),
+            LinkKind::Peer => None,
+            LinkKind::Node => {
+                let origin = link.names.heard(numbers.origin)?;
+                let owner = link.names.heard(numbers.owner)?;
+                let attached = self.entry(owner).attached?;
+                if self.is_restoring(to) {
+                    return None;
+                }
+                self.note_way_back(id, origin);
+                Some(Way {
+                    link: attached,
+                    origin,
+                    owner: None,
+                    hops: numbers.hops + 1,
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn way_to(&mut self, to: &str, origin: OwnerKey, hops: u8) -> Option<Way> {
+        let Some(Route::At { owner: key, .. }) = self.routes.get(to) else {
+            return None;
+        };
+        let (key, owners) = (*key, &mut self.owners);
+        let owner = owners.get_mut(key.0 as usize)?;
+        if let Some(link) = owner.attached {
+            return Some(Way {
+                link,
+                origin,
+                owner: None,
+                hops,
+            });
+        }
+        let location = owner.location.as_ref()?;
+        let is_there = |link: &Link| link.leads_to(location);
+        let link = match owner.by.filter(|by| self.links.get(by).is_some_and(is_there)) {
+            Some(by) => by,
+            None => {
+                let link = *self.places.get(location)?;
+                self.links.get(&link).filter(|link| is_there(link))?;
+                owner.by = Some(link);
+                link
+            }
+        };
+        Some(Way {
+            link,
+            origin,
+            owner: Some(key),
+            hops,
+        })
+    }
+
+    /// Encodes a message to the end of a link's queue. False: there is no room, or a name is to be introduced first.
+    #[inline]
+    fn pass(
+        &mut self,
+        way: Way,
+        numbers: Numbers,
+        encode: impl FnOnce(&Numbers, &mut BytesMut) -> Result<(), EncodeError>,
+    ) -> bool {
+        let Some(link) = self.links.get_mut(&way.link) else {
+            return false;
+        };
+        if !link.out.has_room() {
+            return false;
+        }
+        let Some(origin) = link.names.number(way.origin) else {
+            return false;
+        };
+        let Some(owner) = way.owner.map_or(Some(0), |owner| link.names.number(owner)) else {
+            return false;
+        };
+        let numbers = Numbers {
+            origin,
+            owner,
+            hops: way.hops,
+            ..numbers
+        };
+        match link.out.push_encoded(|out| encode(&numbers, out)) {
+            Ok(wake) => {
+                if wake && link.is_open() {
+                    self.woken.push(way.link);
+                }
+                self.counters.forwarded += 1;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The short way through a process's machines: for messages whose route is known, and many of them at once.
+//!
+//! What is done here is what the long way ([`Router::handle_frame`], [`Endpoint::handle_frame`](crate::Endpoint)) would
+//! have done, in the same order; a message that needs more than that takes the long way, and all that came before it has
+//! gone in by then.
+
+use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
+use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, MessageAt};
+
+use crate::assembly::Core;
+use crate::gate::Room;
+use crate::node::{LinkId, Taken};
+
+/// Which machine a link belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The router: a link to a node or to an attached server.
+    Router(LinkId),
+    /// The endpoint: the link of an attached server to its broker.
+    Endpoint,
+}
+
+impl<T> Core<T> {
+    /// Sends a best-effort message if its way is known and free. False: nothing was done, and
+    /// [`send`](Self::send) does it or says why not. `to` and `from` must be addresses.
+    #[inline]
+    pub fn send_now(&mut self, to: &str, from: &str, body: &[u8]) -> bool {
+        let Some(endpoint) = &mut self.endpoint else {
+            return false;
+        };
+        let Some(numbers) = endpoint.numbers_now(to) else {
+            return false;
+        };
+        match &mut self.router {
+            Some(router) => endpoint.is_queue_empty() && router.send_now([to, from], body, numbers),
+            None if endpoint.has_room_now() => endpoint
+                .send_now([to, from], body, &numbers, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX)
+                .is_ok(),
+            None => false,
+        }
+    }
+
+    /// Takes in frames that have come by one link, as many as there is room for now; false when one that has to wait for
+    /// room is next: the link should not be read for a moment. Call [`pump`](Self::pump) afterwards.
+    ///
+    /// # Errors
+    /// [`DecodeError`]: the next frame is none, and the link must be closed. Those before it have been taken in.
+    pub fn handle_chunk(
+        &mut self,
+        now: MonoTime,
+        whose: Whose,
+        chunk: &mut Chunk,
+    ) -> Result<bool, DecodeError> {
+        let is_heard = match (whose, &mut self.router, &mut self.endpoint) {
+            (Whose::Router(id), Some(router), _) => router.heard_from(now, id),
+            (Whose::Endpoint, _, Some(endpoint)) => {
+                endpoint.heard_from_router(now);
+                true
+            }
+            _ => false,
+        };
+        if !is_heard {
+            chunk.clear();
+            return Ok(true);
+        }
+        let mut batch = chunk.batch();
+        while let Some(item) = chunk.front() {
+            if let Item::Message(message) = item {
+                if self.take_now(now, whose, chunk, message, &mut batch) {
+                    chunk.advance();
+                    continue;
+                }
+                self.deliver(&mut batch, chunk);
+                if self.must_wait(now, whose, chunk.to(message)) {
+                    return Ok(false);
+                }
+            }
+            self.deliver(&mut batch, chunk);
+            let frame = chunk.decode(item)?;
+            chunk.advance();
+            self.handle_frame(now, whose, frame);
+        }
+        self.deliver(&mut batch, chunk);
+        Ok(true)
+    }
+
+    #[inline]
+    fn take_now(
+        &mut self,
+        now: MonoTime,
+        whose: Whose,
+        chunk: &Chunk,
+        message: &MessageAt,
+        batch: &mut Batch,
+    ) -> bool {
+        let origin = match (whose, &mut self.router) {
+            (Whose::Router(id), Some(router)) => match router.take_now(id, chunk, message) {
+                Taken::No => return false,
+                Taken::Passed => return true,
+                Taken::ForHere { origin } => {
+                    if !router.is_local_queue_empty() {
+                        // What came before it goes first.
+                        self.deliver(batch, chunk);
+                        self.pump(now);
+                    }
+                    origin
+                }
+            },
+            (Whose::Router(_), None) => return false,
+            (Whose::Endpoint, _) => Some(message.numbers.origin),
+        };
+        let Some(endpoint) = self
+            .endpoint
+            .as_mut()
+            .filter(|endpoint| endpoint.delivers_now(now))
+        else {
+            return false;
+        };
+        let origin = origin.and_then(|alias| endpoint.heard(alias));
+        (whose != Whose::Endpoint || origin.is_some()) && endpoint.deliver_now(chunk, message, origin, batch)
+    }
+
+    fn deliver(&mut self, batch: &mut Batch, chunk: &Chunk) {
+        if let Some(endpoint) = &mut self.endpoint
+            && !batch.is_empty()
+        {
+            endpoint.put_batch(core::mem::replace(batch, chunk.batch()));
+        }
+    }
+
+    fn must_wait(&mut self, now: MonoTime, whose: Whose, to: &str) -> bool {
+        if self.room_for(now, whose, to) != Room::Wait {
+            return false;
+        }
+        self.pump(now);
+        self.room_for(now, whose, to) == Room::Wait
+    }
+
+    fn room_for(&mut self, now: MonoTime, whose: Whose, to: &str) -> Room {
+        match (whose, &mut self.endpoint) {
+            (Whose::Endpoint, Some(endpoint)) => endpoint.inbox_room(now, to),
+            _ => self.room_to_take(now, to),
+        }
+    }
+
+    /// One frame that has come by a link. Call [`pump`](Self::pump) after a batch of them.
+    pub fn handle_frame(&mut self, now: MonoTime, whose: Whose, frame: Frame) {
+        match (whose, &mut self.router, &mut self.endpoint) {
+            (Whose::Router(id), Some(router), _) => router.handle_frame(now, id, frame),
+            (Whose::Endpoint, _, Some(endpoint)) => endpoint.handle_frame(now, frame),
+            _ => {}
+        }
+    }
+}
