@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
+use crate::links::{Links, Network, Place};
 use crate::proxy::Proxy;
 use crate::redis::RedisServer;
 use crate::server::{Broker, Launch, Server, ServerId, Signal};
@@ -42,6 +43,10 @@ pub struct Options {
     pub store: Store,
     /// How many servers there are.
     pub servers: usize,
+    /// How many of them, the last ones, are nodes of the mesh although there are brokers.
+    pub brokerless: usize,
+    /// What lies between the processes.
+    pub network: Network,
     /// The lease term of all.
     pub lease_term: Duration,
     /// Whether servers reach their brokers through a [`Proxy`] each.
@@ -58,6 +63,8 @@ impl Options {
             topology,
             store,
             servers: 3,
+            brokerless: 0,
+            network: Network::Direct,
             lease_term: Duration::from_secs(2),
             proxies: false,
             arguments: Vec::new(),
@@ -75,7 +82,8 @@ pub struct Cluster {
     broker_endpoints: Vec<String>,
     proxies: Vec<Proxy>,
     redis: Option<RedisServer>,
-    store_url: String,
+    links: Links,
+    cuts: Vec<(Place, Place)>,
     directory: TempDir,
     launches: usize,
 }
@@ -87,13 +95,14 @@ impl Cluster {
     /// When a process does not start.
     pub fn start(options: Options) -> Result<Self> {
         let directory = TempDir::with_prefix("waypost-chaos-")?;
+        let brokers = match options.topology {
+            Topology::Mesh => 0,
+            Topology::Brokers(count) => count,
+        };
+        let links = Links::start(options.network, options.servers, brokers)?;
         let redis = match options.store {
             Store::Embedded => None,
-            Store::Redis => Some(RedisServer::start()?),
-        };
-        let store_url = match &redis {
-            Some(redis) => redis.url(),
-            None => format!("embedded:{}", directory.path().join("sessions").display()),
+            Store::Redis => Some(RedisServer::start(&links)?),
         };
         let mut cluster = Self {
             world: World::default(),
@@ -103,20 +112,20 @@ impl Cluster {
             broker_endpoints: Vec::new(),
             proxies: Vec::new(),
             redis,
-            store_url,
+            links,
+            cuts: Vec::new(),
             directory,
             launches: 0,
         };
-        if let Topology::Brokers(count) = options.topology {
-            for _ in 0..count {
-                let broker = cluster.launch_broker("tcp://127.0.0.1:0")?;
-                let endpoint = broker.endpoint().to_owned();
-                if options.proxies {
-                    cluster.proxies.push(Proxy::start(&endpoint)?);
-                }
-                cluster.broker_endpoints.push(endpoint);
-                cluster.brokers.push(Some(broker));
+        for index in 0..brokers {
+            let (listen, advertise) = cluster.links.listen(Place::Broker(index))?;
+            let broker = cluster.launch_broker(index, &listen, advertise.as_deref())?;
+            let endpoint = broker.endpoint().to_owned();
+            if options.proxies {
+                cluster.proxies.push(Proxy::start(&endpoint)?);
             }
+            cluster.broker_endpoints.push(endpoint);
+            cluster.brokers.push(Some(broker));
         }
         for index in 0..options.servers {
             let server = cluster.launch(&format!("s{}", index + 1))?;
@@ -140,11 +149,29 @@ impl Cluster {
         arguments
     }
 
-    fn launch_broker(&mut self, listen: &str) -> Result<Broker> {
+    /// The store as a process at `place` names it.
+    fn store_url(&mut self, place: Place) -> Result<String> {
+        let Some(redis) = &self.redis else {
+            return Ok(format!(
+                "embedded:{}",
+                self.directory.path().join("sessions").display()
+            ));
+        };
+        let way = self.links.way(place, Place::Store, &redis.endpoint())?;
+        Ok(way.replace("tcp://", "redis://"))
+    }
+
+    fn launch_broker(&mut self, index: usize, listen: &str, advertise: Option<&str>) -> Result<Broker> {
+        let place = Place::Broker(index);
         let mut arguments = self.arguments();
-        arguments.extend(["--store".to_owned(), self.store_url.clone()]);
+        arguments.extend(["--store".to_owned(), self.store_url(place)?]);
+        if let Some(location) = advertise {
+            arguments.extend(["--advertise".to_owned(), location.to_owned()]);
+        }
         self.launches += 1;
         let launch = Launch {
+            links: &self.links,
+            place,
             program: "waypost-broker",
             arguments,
             directory: self.directory.path().to_owned(),
@@ -152,34 +179,80 @@ impl Cluster {
         Broker::start(&launch, &format!("broker-{}", self.launches), listen)
     }
 
-    /// Starts a server of that identity, be there another one or not, that is not among [`servers`](Self::servers).
+    /// Starts a server of that identity, be there another one or not, that is not among [`servers`](Self::servers). `sN` is
+    /// where the server of that name is, everybody else where the first is.
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn launch(&self, identity: &str) -> Result<Server> {
+    pub fn launch(&mut self, identity: &str) -> Result<Server> {
+        let number = identity.strip_prefix('s').and_then(|number| number.parse().ok());
+        let index = number.unwrap_or(1usize).clamp(1, self.options.servers) - 1;
+        let place = Place::Server(index);
         let mut arguments = self.arguments();
-        let program = match self.options.topology {
-            Topology::Mesh => {
-                arguments.extend(["--store".to_owned(), self.store_url.clone()]);
-                "waypost-brokerless"
+        let brokered = self.options.servers - self.options.brokerless;
+        let program = if self.options.topology == Topology::Mesh || index >= brokered {
+            arguments.extend(["--store".to_owned(), self.store_url(place)?]);
+            let (listen, advertise) = self.links.listen(place)?;
+            arguments.extend(["--listen".to_owned(), listen]);
+            if let Some(location) = advertise {
+                arguments.extend(["--advertise".to_owned(), location]);
             }
-            Topology::Brokers(_) => {
-                for (index, endpoint) in self.broker_endpoints.iter().enumerate() {
-                    let endpoint = self
-                        .proxies
-                        .get(index)
-                        .map_or_else(|| endpoint.clone(), Proxy::endpoint);
-                    arguments.extend(["--broker".to_owned(), endpoint]);
-                }
-                "waypost-server"
+            "waypost-brokerless"
+        } else {
+            for (broker, endpoint) in self.broker_endpoints.iter().enumerate() {
+                let endpoint = match self.proxies.get(broker) {
+                    Some(proxy) => proxy.endpoint(),
+                    None => self.links.way(place, Place::Broker(broker), endpoint)?,
+                };
+                arguments.extend(["--broker".to_owned(), endpoint]);
             }
+            "waypost-server"
         };
         let launch = Launch {
+            links: &self.links,
+            place,
             program,
             arguments,
             directory: self.directory.path().to_owned(),
         };
         Server::start(&self.world, &launch, identity)
+    }
+
+    /// From now on nothing that any of `from` sends reaches any of `to`.
+    ///
+    /// # Errors
+    /// When there is nothing between them that could be cut.
+    pub fn cut(&mut self, from: &[Place], to: &[Place]) -> Result<()> {
+        self.world.change(crate::Oracle::disturb);
+        for &from in from {
+            for &to in to {
+                if from != to && !self.cuts.contains(&(from, to)) {
+                    self.links.cut(from, to)?;
+                    self.cuts.push((from, to));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same both ways.
+    ///
+    /// # Errors
+    /// When there is nothing between them that could be cut.
+    pub fn part(&mut self, these: &[Place], those: &[Place]) -> Result<()> {
+        self.cut(these, those)?;
+        self.cut(those, these)
+    }
+
+    /// Undoes all cuts.
+    ///
+    /// # Errors
+    /// From the system.
+    pub fn mend(&mut self) -> Result<()> {
+        for (from, to) in std::mem::take(&mut self.cuts) {
+            self.links.mend(from, to)?;
+        }
+        Ok(())
     }
 
     /// Waits until a server has registered.
@@ -238,6 +311,15 @@ impl Cluster {
         self.redis.as_mut().context("this cluster has no redis-server")
     }
 
+    /// Starts the datastore again after it was killed, empty.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart_redis(&mut self) -> Result<()> {
+        let redis = self.redis.as_mut().context("this cluster has no redis-server")?;
+        redis.restart(&self.links)
+    }
+
     /// Kills a server and starts one of the same identity in its place.
     ///
     /// # Errors
@@ -284,7 +366,8 @@ impl Cluster {
     /// When it does not start.
     pub fn restart_broker(&mut self, index: usize) -> Result<()> {
         let endpoint = self.broker_endpoints[index].clone();
-        self.brokers[index] = Some(self.launch_broker(&endpoint)?);
+        let (_, advertise) = self.links.listen(Place::Broker(index))?;
+        self.brokers[index] = Some(self.launch_broker(index, &endpoint, advertise.as_deref())?);
         Ok(())
     }
 

@@ -8,16 +8,20 @@
 mod build;
 mod cluster;
 mod hostile;
+mod links;
+mod namespaces;
 mod oracle;
 mod proxy;
 mod random;
 mod redis;
 mod server;
+mod switchboard;
 mod world;
 
 pub use build::executable;
 pub use cluster::{Cluster, Options, Store, Topology};
 pub use hostile::{Hostile, rss_kib};
+pub use links::{Network, Place};
 pub use oracle::{Oracle, Outcomes};
 pub use proxy::{Proxy, Way};
 pub use random::{Summary, run};

@@ -33,6 +33,7 @@ struct Process {
     pending: HashMap<String, u32>,
     connect_lines: HashMap<u64, String>,
     lines: u64,
+    deliveries: u64,
     fenced: u32,
     is_fenced: bool,
     drained: bool,
@@ -261,6 +262,7 @@ impl Oracle {
             event["to"].as_str().unwrap_or_default(),
         );
         self.check_held(id, to, line);
+        self.processes[id.0].deliveries += 1;
         let body = event["body"]
             .as_str()
             .or_else(|| event["body_b64"].as_str())
@@ -577,6 +579,12 @@ impl Oracle {
     #[must_use]
     pub fn incarnations(&self, id: ServerId) -> Vec<u64> {
         self.processes[id.0].incarnations.clone()
+    }
+
+    /// How many messages and requests it has printed.
+    #[must_use]
+    pub fn deliveries(&self, id: ServerId) -> u64 {
+        self.processes[id.0].deliveries
     }
 
     /// How often it has been fenced, and whether it is now.

@@ -3,11 +3,17 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+
+use crate::links::Place;
+use crate::switchboard::Rules;
+
+/// A dialler has said who it is within so many bytes.
+const BEGINNING_BYTES_MAX: usize = 8192;
 
 /// How it passes bytes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +45,23 @@ struct Shared {
     refuses: AtomicBool,
     ended: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
+    between: Option<Between>,
+}
+
+/// Whose links these are, and what says which of them are cut.
+#[derive(Debug)]
+struct Between {
+    /// Nobody: each connection says so itself.
+    dialler: Option<Place>,
+    listener: Place,
+    rules: Rules,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Connection {
+    shared: Arc<Shared>,
+    dialler: OnceLock<Place>,
 }
 
 impl Proxy {
@@ -47,6 +70,25 @@ impl Proxy {
     /// # Errors
     /// From the system, or when the endpoint is none.
     pub fn start(endpoint: &str) -> Result<Self> {
+        Self::listen(endpoint, None)
+    }
+
+    /// Passes on what `dialler`, or whoever says so itself, sends to `listener` and gets from it, unless that is cut.
+    pub(crate) fn between(
+        dialler: Option<Place>,
+        listener: Place,
+        endpoint: &str,
+        rules: Rules,
+    ) -> Result<Self> {
+        let between = Between {
+            dialler,
+            listener,
+            rules,
+        };
+        Self::listen(endpoint, Some(between))
+    }
+
+    fn listen(endpoint: &str, between: Option<Between>) -> Result<Self> {
         let to = endpoint.strip_prefix("tcp://").context("not a tcp endpoint")?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
@@ -56,6 +98,7 @@ impl Proxy {
             refuses: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             streams: Mutex::default(),
+            between,
         });
         let accepting = Arc::clone(&shared);
         thread::spawn(move || {
@@ -123,10 +166,17 @@ impl Shared {
                 .filter_map(|stream| stream.try_clone().ok()),
         );
         drop(streams);
-        for (from, into) in [(inward, outward), (outward_too, inward_too)] {
-            let shared = Arc::clone(self);
-            thread::spawn(move || shared.pass_on(from, into));
+        let connection = Arc::new(Connection {
+            shared: Arc::clone(self),
+            dialler: OnceLock::new(),
+        });
+        if let Some(dialler) = self.between.as_ref().and_then(|between| between.dialler) {
+            // It is new: nobody has set it.
+            let _ = connection.dialler.set(dialler);
         }
+        let too = Arc::clone(&connection);
+        thread::spawn(move || connection.pass_on(inward, outward, true));
+        thread::spawn(move || too.pass_on(outward_too, inward_too, false));
     }
 
     fn break_all(&self) {
@@ -144,23 +194,55 @@ impl Shared {
         WAYS[usize::from(self.way.load(Ordering::Acquire)) % WAYS.len()]
     }
 
-    fn pass_on(&self, mut from: TcpStream, mut into: TcpStream) {
+    fn may_hold(&self) -> bool {
+        !self.ended.load(Ordering::Acquire) && !self.refuses.load(Ordering::Acquire)
+    }
+}
+
+impl Connection {
+    /// Whether that way is cut now.
+    fn is_cut(&self, inward: bool) -> bool {
+        let (Some(between), Some(&dialler)) = (&self.shared.between, self.dialler.get()) else {
+            return false;
+        };
+        if inward {
+            between.rules.is_cut(dialler, between.listener)
+        } else {
+            between.rules.is_cut(between.listener, dialler)
+        }
+    }
+
+    /// Waits while nothing goes through, not even the end of the connection.
+    fn hold(&self, inward: bool) {
+        while (self.shared.way() == Way::Hold || self.is_cut(inward)) && self.shared.may_hold() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn pass_on(&self, mut from: TcpStream, mut into: TcpStream, inward: bool) {
         let mut bytes = vec![0; 64 << 10];
+        let mut beginning = Vec::new();
         loop {
-            if self.way() == Way::Coalesce {
+            if self.shared.way() == Way::Coalesce {
                 thread::sleep(Duration::from_millis(5));
             }
             let count = match from.read(&mut bytes) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => count,
             };
-            while self.way() == Way::Hold
-                && !self.ended.load(Ordering::Acquire)
-                && !self.refuses.load(Ordering::Acquire)
+            if let Some(between) = &self.shared.between
+                && inward
+                && self.dialler.get().is_none()
+                && beginning.len() < BEGINNING_BYTES_MAX
             {
-                thread::sleep(Duration::from_millis(5));
+                beginning.extend_from_slice(&bytes[..count]);
+                if let Some(dialler) = between.rules.dialler(&beginning) {
+                    // Only this thread sets it.
+                    let _ = self.dialler.set(dialler);
+                }
             }
-            let written = match self.way() {
+            self.hold(inward);
+            let written = match self.shared.way() {
                 Way::Dribble => bytes[..count]
                     .chunks(7)
                     .try_for_each(|piece| into.write_all(piece)),
@@ -169,6 +251,9 @@ impl Shared {
             if written.is_err() {
                 break;
             }
+        }
+        if self.is_cut(inward) {
+            self.hold(inward);
         }
         let _ = from.shutdown(Shutdown::Both);
         let _ = into.shutdown(Shutdown::Both);

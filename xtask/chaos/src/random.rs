@@ -350,7 +350,7 @@ impl Chaos {
                 Kind::ServerUnread(index) => cluster.servers()[index].set_reading(true),
                 Kind::BrokerKilled(index) => cluster.restart_broker(index)?,
                 Kind::BrokerStopped(index) => cluster.signal_broker(index, Signal::Continue)?,
-                Kind::RedisKilled => cluster.redis()?.restart()?,
+                Kind::RedisKilled => cluster.restart_redis()?,
                 Kind::RedisStopped => cluster.redis()?.signal(Signal::Continue)?,
                 Kind::LinksHeld(index) | Kind::LinksCut(index) => cluster.proxies()[index].mend(),
             }

@@ -1,13 +1,15 @@
 //! A real `redis-server` that can be stopped, killed and started again empty.
 
+use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+use crate::links::{Links, Place};
 use crate::server::Signal;
 use crate::world::eventually;
 
@@ -22,6 +24,7 @@ pub(crate) fn free_port() -> Result<u16> {
 /// A running server, always on the same port; it keeps nothing on disk.
 #[derive(Debug)]
 pub struct RedisServer {
+    host: String,
     port: u16,
     directory: TempDir,
     child: Child,
@@ -32,20 +35,21 @@ impl RedisServer {
     ///
     /// # Errors
     /// When `redis-server` (or what `WAYPOST_TEST_REDIS_SERVER` names) cannot be run.
-    pub fn start() -> Result<Self> {
-        let (port, directory) = (free_port()?, TempDir::new()?);
-        let child = spawn(port, directory.path().to_owned())?;
+    pub(crate) fn start(links: &Links) -> Result<Self> {
+        let (host, port, directory) = (links.host(Place::Store), free_port()?, TempDir::new()?);
+        let child = spawn(links, &host, port, directory.path().to_owned())?;
         Ok(Self {
+            host,
             port,
             directory,
             child,
         })
     }
 
-    /// Its URL.
+    /// Where it listens.
     #[must_use]
-    pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+    pub fn endpoint(&self) -> String {
+        format!("tcp://{}:{}", self.host, self.port)
     }
 
     /// Stops or continues it.
@@ -71,8 +75,8 @@ impl RedisServer {
     ///
     /// # Errors
     /// When it does not start.
-    pub fn restart(&mut self) -> Result<()> {
-        self.child = spawn(self.port, self.directory.path().to_owned())?;
+    pub(crate) fn restart(&mut self, links: &Links) -> Result<()> {
+        self.child = spawn(links, &self.host, self.port, self.directory.path().to_owned())?;
         Ok(())
     }
 
@@ -100,29 +104,28 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(port: u16, directory: PathBuf) -> Result<Child> {
+fn spawn(links: &Links, host: &str, port: u16, directory: PathBuf) -> Result<Child> {
     let program = std::env::var_os("WAYPOST_TEST_REDIS_SERVER").unwrap_or_else(|| "redis-server".into());
-    let mut child = Command::new(&program)
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-        ])
+    let log = directory.join("redis.log");
+    let mut child = links
+        .command(Place::Store, Path::new(&program))
+        .args(["--port", &port.to_string(), "--bind", host])
+        .args(["--protected-mode", "no", "--save", "", "--dir"])
         .arg(directory)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(File::create(&log)?)
         .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("cannot run {}: install redis-server", program.to_string_lossy()))?;
+    // Its port cannot be reached from here when it is in a network namespace.
     eventually("redis-server accepts connections", PATIENCE, || {
         if let Some(status) = child.try_wait()? {
             anyhow::bail!("redis-server ended at once: {status}");
         }
-        Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok())
+        Ok(std::fs::read_to_string(&log)?
+            .to_lowercase()
+            .contains("ready to accept connections")
+            .then_some(()))
     })?;
     Ok(child)
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,6 +15,7 @@ use rustix::process::{Pid, kill_process};
 use serde_json::{Value, json};
 
 use crate::build::executable;
+use crate::links::{Links, Place};
 use crate::world::{World, eventually};
 
 /// Numbers a process; a restarted server is another process.
@@ -48,19 +49,21 @@ impl Signal {
 }
 
 /// How to start a process.
-#[derive(Debug, Clone)]
-pub(crate) struct Launch {
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) links: &'a Links,
+    pub(crate) place: Place,
     pub(crate) program: &'static str,
     pub(crate) arguments: Vec<String>,
     /// Where logs and ready files go.
     pub(crate) directory: PathBuf,
 }
 
-impl Launch {
+impl Launch<'_> {
     fn spawn(&self, label: &str, arguments: &[&str]) -> Result<(Child, PathBuf)> {
         let ready = self.directory.join(format!("{label}.ready"));
         let log = File::create(self.directory.join(format!("{label}.log")))?;
-        let mut command = Command::new(executable(self.program));
+        let mut command = self.links.command(self.place, &executable(self.program));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("WAYPOST_") {
                 command.env_remove(name);
@@ -107,7 +110,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub(crate) fn start(world: &World, launch: &Launch, identity: &str) -> Result<Self> {
+    pub(crate) fn start(world: &World, launch: &Launch<'_>, identity: &str) -> Result<Self> {
         let id = world.change(|oracle| oracle.start(identity));
         let label = format!("{identity}-{}", id.0);
         let (mut child, ready) = launch.spawn(&label, &["--stdio", "--identity", identity])?;
@@ -340,7 +343,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub(crate) fn start(launch: &Launch, label: &str, listen: &str) -> Result<Self> {
+    pub(crate) fn start(launch: &Launch<'_>, label: &str, listen: &str) -> Result<Self> {
         let (mut child, ready) = launch.spawn(label, &["--listen", listen])?;
         let endpoint = eventually("the broker is ready", Duration::from_secs(30), || {
             if let Some(status) = child.try_wait()? {

@@ -1,10 +1,12 @@
 //! Real executables through everything that may happen to them, held against the promises.
 
+mod fencing;
 mod hostile;
 mod leaving;
 mod lines;
 mod moves;
 mod outages;
+mod partitions;
 mod sends;
 
 use std::time::Duration;
@@ -14,6 +16,8 @@ use waypost_chaos::{Cluster, Options, Store, Topology};
 
 /// How long a cluster may take to come to rest on a busy machine.
 const REST: Duration = Duration::from_secs(30);
+/// How long leases last.
+const TERM: Duration = Duration::from_secs(2);
 
 /// Plays a scenario on a fresh cluster, and shows the processes' logs when it fails.
 #[track_caller]

@@ -1,13 +1,11 @@
 //! Processes that are killed or stopped: servers, brokers, the datastore.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use waypost_chaos::{Cluster, Options, Signal, Store, Topology, eventually};
 
-use crate::{Dice, REST, broker, mesh, on, play};
-
-const TERM: Duration = Duration::from_secs(2);
+use crate::{Dice, REST, TERM, broker, mesh, on, play};
 
 /// Sends from every client to some other; the sends' numbers.
 fn load(cluster: &Cluster, clients: &[(String, usize)], dice: &mut Dice) -> Vec<u64> {
@@ -281,7 +279,7 @@ fn datastore(cluster: &mut Cluster, blow: Blow) -> Result<()> {
     }
     match blow {
         Blow::Stopped => cluster.redis()?.signal(Signal::Continue)?,
-        Blow::Killed => cluster.redis()?.restart()?,
+        Blow::Killed => cluster.restart_redis()?,
         Blow::Flushed => {}
     }
     cluster.settle(REST)?;
