@@ -222,5 +222,5 @@ fn store_stands_still(cluster: &mut Cluster) -> Result<()> {
 
 on! { store_stands_still:
     a_fencing_mesh_is_silent_while_the_store_stands_still = fence(mesh(Store::Redis));
-    a_fencing_cluster_behind_a_broker_is_silent_while_the_store_stands_still = fence(broker(Store::Redis));
+    a_fencing_cluster_of_a_broker_is_silent_without_the_store = fence(broker(Store::Redis));
 }

@@ -83,7 +83,7 @@ fn server(index: usize) -> Place {
 }
 
 /// A server of the mesh that the others cannot reach, while it has the store.
-fn links_of_a_server(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
+fn a_server_that_the_others_cannot_reach(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
     let cut = Cut {
         these: vec![server(2)],
         those: vec![server(0), server(1)],
@@ -103,7 +103,7 @@ fn links_of_a_server(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> R
 }
 
 /// A server that has lost the store alone: what it knows goes on, and so does what the others know of it while its lease lasts.
-fn store_of_a_server(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
+fn a_server_without_the_store(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
     let cut = Cut {
         these: vec![server(2)],
         those: vec![Place::Store],
@@ -115,7 +115,7 @@ fn store_of_a_server(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> R
 }
 
 /// A server that has lost everything.
-fn all_of_a_server(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
+fn a_server_without_anybody(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
     let cut = Cut {
         these: vec![server(2)],
         those: vec![server(0), server(1), Place::Store],
@@ -127,7 +127,7 @@ fn all_of_a_server(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Res
 }
 
 /// A server and the broker that it is most likely attached to; there is another one.
-fn server_and_broker(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
+fn a_server_without_its_broker(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
     let cut = Cut {
         these: vec![server(0)],
         those: vec![Place::Broker(0)],
@@ -139,7 +139,7 @@ fn server_and_broker(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> R
 }
 
 /// Two brokers that cannot reach each other.
-fn broker_and_broker(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
+fn two_brokers_without_each_other(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
     let cut = Cut {
         these: vec![Place::Broker(0)],
         those: vec![Place::Broker(1)],
@@ -151,7 +151,7 @@ fn broker_and_broker(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> R
 }
 
 /// A broker that has lost the store.
-fn broker_and_store(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
+fn a_broker_without_the_store(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
     let cut = Cut {
         these: vec![Place::Broker(0)],
         those: vec![Place::Store],
@@ -228,12 +228,12 @@ macro_rules! partitions {
 }
 
 partitions! {
-    a_server_that_the_others_cannot_reach: links_of_a_server on mesh(Store::Embedded);
-    a_server_that_the_others_cannot_reach_on_redis: links_of_a_server on mesh(Store::Redis);
-    a_server_without_the_store: store_of_a_server on mesh(Store::Redis);
-    a_server_without_anybody: all_of_a_server on mesh(Store::Redis);
-    a_server_without_its_broker: server_and_broker on two_brokers();
-    two_brokers_without_each_other: broker_and_broker on two_brokers();
-    a_broker_without_the_store: broker_and_store on two_brokers();
-    the_only_broker_without_the_store: broker_and_store on broker(Store::Redis);
+    a_server_that_the_others_cannot_reach: a_server_that_the_others_cannot_reach on mesh(Store::Embedded);
+    a_server_that_the_others_cannot_reach_on_redis: a_server_that_the_others_cannot_reach on mesh(Store::Redis);
+    a_server_without_the_store: a_server_without_the_store on mesh(Store::Redis);
+    a_server_without_anybody: a_server_without_anybody on mesh(Store::Redis);
+    a_server_without_its_broker: a_server_without_its_broker on two_brokers();
+    two_brokers_without_each_other: two_brokers_without_each_other on two_brokers();
+    a_broker_without_the_store: a_broker_without_the_store on two_brokers();
+    the_only_broker_without_the_store: a_broker_without_the_store on broker(Store::Redis);
 }
