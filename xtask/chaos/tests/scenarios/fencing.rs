@@ -112,26 +112,28 @@ fn sleeper_without_store(cluster: &mut Cluster, setting: &str) -> Result<()> {
     Ok(())
 }
 
-fn sleeper_that_fences(cluster: &mut Cluster) -> Result<()> {
+fn a_fencing_server_that_wakes_without_the_store_delivers_nothing(cluster: &mut Cluster) -> Result<()> {
     sleeper_without_store(cluster, "fence")
 }
 
-fn sleeper_that_serves(cluster: &mut Cluster) -> Result<()> {
+fn a_serving_server_that_wakes_without_the_store_gives_up_what_has_moved(
+    cluster: &mut Cluster,
+) -> Result<()> {
     sleeper_without_store(cluster, "serve")
 }
 
-on! { sleeper_that_fences:
-    a_fencing_server_that_wakes_without_the_store_delivers_nothing = fence(proxied(mesh(Store::Redis)));
-    a_fencing_server_that_wakes_without_the_store_delivers_nothing_in_namespaces = fence(apart(mesh(Store::Redis)));
+on! { a_fencing_server_that_wakes_without_the_store_delivers_nothing:
+    a_fencing_sleeper_between_proxies = fence(proxied(mesh(Store::Redis)));
+    a_fencing_sleeper_in_namespaces = fence(apart(mesh(Store::Redis)));
 }
-on! { sleeper_that_serves:
-    a_serving_server_that_wakes_without_the_store_gives_up_what_has_moved = with("serve", proxied(mesh(Store::Redis)));
-    a_serving_server_that_wakes_without_the_store_gives_up_what_has_moved_in_namespaces = with("serve", apart(mesh(Store::Redis)));
+on! { a_serving_server_that_wakes_without_the_store_gives_up_what_has_moved:
+    a_serving_sleeper_between_proxies = with("serve", proxied(mesh(Store::Redis)));
+    a_serving_sleeper_in_namespaces = with("serve", apart(mesh(Store::Redis)));
 }
 
 /// A server without anybody while its clients connect elsewhere. Under `fence` it delivers nothing from the end of its lease on, not
 /// even from one of its clients to another.
-fn cut_off_from_all(cluster: &mut Cluster) -> Result<()> {
+fn a_fencing_server_without_anybody_falls_silent(cluster: &mut Cluster) -> Result<()> {
     let clients = cluster.spread("c", 90)?;
     let all = of(&clients, 2);
     let (moved, stayed) = all.split_at(10);
@@ -167,13 +169,13 @@ fn cut_off_from_all(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
-on! { cut_off_from_all:
-    a_fencing_server_without_anybody_falls_silent = fence(proxied(mesh(Store::Redis)));
-    a_fencing_server_without_anybody_falls_silent_in_namespaces = fence(apart(mesh(Store::Redis)));
+on! { a_fencing_server_without_anybody_falls_silent:
+    a_fencing_server_falls_silent_between_proxies = fence(proxied(mesh(Store::Redis)));
+    a_fencing_server_falls_silent_in_namespaces = fence(apart(mesh(Store::Redis)));
 }
 
 /// The datastore stands still for longer than the leases last: under `fence` all fall silent, and all go on when it is back.
-fn store_stands_still(cluster: &mut Cluster) -> Result<()> {
+fn a_fencing_cluster_is_silent_while_the_store_stands_still(cluster: &mut Cluster) -> Result<()> {
     let clients = cluster.spread("r", 90)?;
     let next = |i: usize| &clients[(i + 1) % clients.len()].0;
     let round = |cluster: &Cluster| -> Vec<u64> {
@@ -220,7 +222,7 @@ fn store_stands_still(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
-on! { store_stands_still:
-    a_fencing_mesh_is_silent_while_the_store_stands_still = fence(mesh(Store::Redis));
-    a_fencing_cluster_of_a_broker_is_silent_without_the_store = fence(broker(Store::Redis));
+on! { a_fencing_cluster_is_silent_while_the_store_stands_still:
+    a_fencing_mesh_is_silent = fence(mesh(Store::Redis));
+    a_fencing_cluster_of_a_broker_is_silent = fence(broker(Store::Redis));
 }

@@ -83,7 +83,11 @@ fn server(index: usize) -> Place {
 }
 
 /// A server of the mesh that the others cannot reach, while it has the store.
-fn a_server_that_the_others_cannot_reach(cluster: &mut Cluster, one_way: bool, lasts: Duration) -> Result<()> {
+fn a_server_that_the_others_cannot_reach(
+    cluster: &mut Cluster,
+    one_way: bool,
+    lasts: Duration,
+) -> Result<()> {
     let cut = Cut {
         these: vec![server(2)],
         those: vec![server(0), server(1)],
