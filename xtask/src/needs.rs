@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::output::say;
 use crate::workspace::{Workspace, run_shown};
@@ -25,20 +25,47 @@ pub(crate) fn redis_server() -> Result<PathBuf> {
 
 /// As [`redis_server`], but installs it where we may: root on a Debian. `WAYPOST_TEST_REDIS_SERVER` names another one.
 pub(crate) fn redis_server_for_tests() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("WAYPOST_TEST_REDIS_SERVER").filter(|path| !path.is_empty()) {
-        return Ok(path.into());
+    if let Some(path) = named_by("WAYPOST_TEST_REDIS_SERVER") {
+        return Ok(path);
     }
-    let Err(missing) = redis_server() else {
-        return redis_server();
+    if let Err(missing) = redis_server() {
+        install_for_tests("redis-server", missing)?;
+    }
+    redis_server()
+}
+
+/// `memcached`, behind which the stand-in for Couchbase is tested; installed where we may. `WAYPOST_TEST_MEMCACHED` names
+/// another one.
+pub(crate) fn memcached_for_tests() -> Result<PathBuf> {
+    let memcached = || {
+        named_by("WAYPOST_TEST_MEMCACHED")
+            .or_else(|| find("memcached"))
+            .context(
+                "memcached is not installed: get it by `apt-get install memcached` (Debian, Ubuntu), `dnf install memcached` \
+                 (Fedora) or `brew install memcached` (macOS), or name one in WAYPOST_TEST_MEMCACHED",
+            )
     };
+    if let Err(missing) = memcached() {
+        install_for_tests("memcached", missing)?;
+    }
+    memcached()
+}
+
+fn named_by(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).filter(|path| !path.is_empty());
+    path.map(PathBuf::from)
+}
+
+/// Installs a Debian package, or says what is `missing` where we may not.
+fn install_for_tests(package: &str, missing: anyhow::Error) -> Result<()> {
     let debian = Path::new("/etc/debian_version").exists() && find("apt-get").is_some();
     if !debian || !rustix::process::geteuid().is_root() {
         return Err(missing);
     }
-    say!("redis-server is not installed; the tests need it, so it is being installed:");
+    say!("{package} is not installed; the tests need it, so it is being installed:");
     for arguments in [
         &["update", "-qq"][..],
-        &["install", "-y", "-qq", "--no-install-recommends", "redis-server"],
+        &["install", "-y", "-qq", "--no-install-recommends", package],
     ] {
         let mut apt = Command::new("apt-get");
         apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
@@ -46,7 +73,7 @@ pub(crate) fn redis_server_for_tests() -> Result<PathBuf> {
             bail!("apt-get failed; {missing}");
         }
     }
-    redis_server()
+    Ok(())
 }
 
 /// Starts the Riak node of `deploy/riak` in a container, unless it runs already, and returns its store URL. It stays when the

@@ -11,6 +11,8 @@ use crate::workspace::{Workspace, run_shown};
 
 /// Tells the testkit which program to start.
 const REDIS_SERVER_VARIABLE: &str = "WAYPOST_TEST_REDIS_SERVER";
+/// Tells it which `memcached` to start.
+const MEMCACHED_VARIABLE: &str = "WAYPOST_TEST_MEMCACHED";
 /// Tells the testkit which Python has the Couchbase SDK.
 const COUCHBASE_PYTHON_VARIABLE: &str = "WAYPOST_TEST_COUCHBASE_PYTHON";
 
@@ -26,12 +28,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<ExitC
 pub(crate) fn run_all(workspace: &Workspace, arguments: &[OsString]) -> Result<bool> {
     let redis = needs::redis_server_for_tests()?;
     say!("tests use {}", redis.display());
+    let memcached = needs::memcached_for_tests()?;
+    say!("tests use {}", memcached.display());
     let python = needs::couchbase_python_for_tests(workspace)?;
     say!("tests use {}", python.display());
     let nextest = has_nextest(workspace);
     let mut tests = command(workspace, nextest, arguments);
     // The tests look for `redis-server` by that name; Valkey's is as good.
     tests.env(REDIS_SERVER_VARIABLE, &redis);
+    tests.env(MEMCACHED_VARIABLE, &memcached);
     tests.env(COUCHBASE_PYTHON_VARIABLE, &python);
     let mut passed = run_shown(&mut tests)?.success();
     if !arguments.is_empty() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use couchbase_core::address::Address;
 use couchbase_core::auth_mechanism::AuthMechanism;
 use couchbase_core::memdx::client::Client;
-use couchbase_core::memdx::connection::{ConnectOptions, ConnectionType, TcpConnection};
+use couchbase_core::memdx::connection::{ConnectOptions, ConnectionType, TcpConnection, TlsConnection};
 use couchbase_core::memdx::dispatcher::{Dispatcher as _, DispatcherOptions};
 use couchbase_core::memdx::error::{Error, ErrorKind as MemdxKind, ServerErrorKind};
 use couchbase_core::memdx::hello_feature::HelloFeature;
@@ -16,11 +16,14 @@ use couchbase_core::memdx::ops_core::OpsCore;
 use couchbase_core::memdx::ops_util::OpsUtil;
 use couchbase_core::memdx::request::{GetCollectionIdRequest, HelloRequest, SelectBucketRequest};
 use couchbase_core::memdx::status::Status;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use waypost_session::{ErrorKind, Host};
 
 use crate::fault::Fault;
+use crate::sdk::NO_DURABILITY;
 use crate::settings::Settings;
 
 /// Asks the hosts one after the other until one answers, and says what is wrong, if anything.
@@ -47,9 +50,13 @@ async fn ask(settings: &Settings, host: &Host, deadline: Instant) -> Result<(), 
         let message = format!("{}:{port} cannot be reached: {why}", host.name);
         Fault::new(ErrorKind::Unavailable, message)
     };
-    let silent = || unreachable("it did not answer in time as a Couchbase data service does".to_owned());
-    if settings.tls {
-        // What is behind the TLS is for the SDK to find out; that something listens can be told.
+    let silent = || {
+        let hint = "it did not answer in time as a Couchbase data service does: is this its port (11210, by TLS 11207)?";
+        unreachable(hint.to_owned())
+    };
+    let authorities = settings.authorities()?;
+    if settings.tls && authorities.is_none() {
+        // Whom the SDK trusts then is its own to know: that something listens is all that can be told.
         return match timeout_at(deadline, TcpStream::connect((host.name.as_str(), port))).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(unreachable(error.to_string())),
@@ -64,18 +71,54 @@ async fn ask(settings: &Settings, host: &Host, deadline: Instant) -> Result<(), 
         deadline,
         tcp_keep_alive_time: Duration::from_secs(60),
     };
-    let connection = match TcpConnection::connect(address, options).await {
+    let connected = match authorities {
+        None => TcpConnection::connect(address, options)
+            .await
+            .map(ConnectionType::Tcp),
+        Some(authorities) => TlsConnection::connect(address, tls_config(authorities)?, options)
+            .await
+            .map(ConnectionType::Tls),
+    };
+    let connection = match connected {
         Ok(connection) => connection,
         Err(error) => {
             use std::error::Error as _;
             let cause = error.source().map(ToString::to_string);
-            return Err(unreachable(cause.unwrap_or_else(|| error.to_string())));
+            let cause = cause.unwrap_or_else(|| error.to_string());
+            if cause.contains("certificate") {
+                let message = format!(
+                    "{}:{port} is not whom the url's `ca-file` vouches for: {cause}",
+                    host.name
+                );
+                return Err(Fault::new(ErrorKind::ConfigInvalid, message));
+            }
+            return Err(unreachable(cause));
         }
     };
     match timeout_at(deadline, enter(settings, connection, deadline)).await {
-        Ok(answer) => answer.map_err(|(step, error)| explain(settings, step, &error).unwrap_or_else(silent)),
+        Ok(Err(refusal)) => Err(refusal.unwrap_or_else(silent)),
+        Ok(Ok(())) => Ok(()),
         Err(_) => Err(silent()),
     }
+}
+
+/// Trusts these authorities alone, as the SDK does.
+fn tls_config(authorities: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, Fault> {
+    let wrong = |error: rustls::Error| {
+        let message = format!("the url's `ca-file` holds a certificate that cannot be used: {error}");
+        Fault::new(ErrorKind::ConfigInvalid, message)
+    };
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority).map_err(wrong)?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(wrong)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Where it failed.
@@ -85,11 +128,12 @@ enum Step {
     Collection,
 }
 
+/// Goes as far as a store would; a refusal without words is `None`.
 async fn enter(
     settings: &Settings,
-    connection: TcpConnection,
+    connection: ConnectionType,
     deadline: Instant,
-) -> Result<(), (Step, Error)> {
+) -> Result<(), Option<Fault>> {
     let (closed, _) = tokio::sync::oneshot::channel();
     let options = DispatcherOptions {
         unsolicited_packet_handler: Arc::new(|_| Box::pin(async {})),
@@ -98,7 +142,7 @@ async fn enter(
         disable_decompression: true,
         id: "waypost-door".to_owned(),
     };
-    let client = Client::new(ConnectionType::Tcp(connection), options);
+    let client = Client::new(connection, options);
     let credentials = Credentials::UserPass {
         username: settings.username.clone(),
         password: settings.password.expose().to_owned(),
@@ -110,30 +154,40 @@ async fn enter(
                 HelloFeature::Xerror,
                 HelloFeature::SelectBucket,
                 HelloFeature::Collections,
+                HelloFeature::AltRequests,
+                HelloFeature::SyncReplication,
             ],
         )),
         get_error_map: None,
         auth: Some(SASLAuthAutoOptions {
             credentials,
-            // Never in the clear.
-            enabled_mechs: vec![
-                AuthMechanism::ScramSha512.into(),
-                AuthMechanism::ScramSha256.into(),
-                AuthMechanism::ScramSha1.into(),
-            ],
+            // As the SDK does: never in the clear.
+            enabled_mechs: match settings.tls {
+                true => vec![AuthMechanism::Plain.into()],
+                false => vec![
+                    AuthMechanism::ScramSha512.into(),
+                    AuthMechanism::ScramSha256.into(),
+                    AuthMechanism::ScramSha1.into(),
+                ],
+            },
         }),
         select_bucket: Some(SelectBucketRequest::new(settings.bucket.clone())),
         deadline,
         get_cluster_config: None,
     };
-    OpBootstrap::bootstrap(OpsCore {}, &client, bootstrap)
+    let entered = OpBootstrap::bootstrap(OpsCore {}, &client, bootstrap)
         .await
-        .map_err(|error| (Step::Bucket, error))?;
+        .map_err(|error| explain(settings, Step::Bucket, &error))?;
+    let features = entered.hello.map(|hello| hello.enabled_features);
+    let is_durable = features.is_some_and(|features| features.contains(&HelloFeature::SyncReplication));
+    if settings.durability.level().is_some() && !is_durable {
+        return Err(Some(Fault::new(ErrorKind::Unsupported, NO_DURABILITY)));
+    }
     if settings.is_default_collection() {
         return Ok(());
     }
     let request = GetCollectionIdRequest::new(&settings.scope, &settings.collection);
-    let wrong = |error| (Step::Collection, error);
+    let wrong = |error| explain(settings, Step::Collection, &error);
     let mut pending = OpsUtil {}
         .get_collection_id(&client, request)
         .await
@@ -180,7 +234,14 @@ fn explain(settings: &Settings, step: Step, error: &Error) -> Option<Fault> {
             ErrorKind::PermissionDenied,
             format!("the url's user may not use bucket `{bucket}`"),
         ),
-        (ServerErrorKind::UnknownCommand | ServerErrorKind::NotSupported, Step::Collection) => (
+        (
+            ServerErrorKind::UnknownCommand
+            | ServerErrorKind::NotSupported
+            | ServerErrorKind::UnknownStatus {
+                status: Status::CommandUnknown | Status::NotSupported,
+            },
+            Step::Collection,
+        ) => (
             ErrorKind::Unsupported,
             "this server has no collections: leave `scope` and `collection` out of the url".to_owned(),
         ),

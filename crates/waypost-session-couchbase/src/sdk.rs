@@ -11,6 +11,14 @@
 //!   here, and none at all means that the document stays. `touch` and `preserve_expiry`, which some servers lack, are not
 //!   used: a replacement sets the expiry that it names.
 //! - `exists` is an error for a missing key, `get` with an expiry or projections needs server-side extras: neither is used.
+//! - A durability level that the server cannot do, and a document that is being written durably by somebody else, come as
+//!   an invalid argument and as a refusal: both are told apart here.
+//! - An empty list of authorities is an error, and not the default.
+//! - Waiting until the bucket is ready takes all nodes: with one down it never ends, so it gets half of the time, and then a
+//!   read decides. It also closes two windows in which the first calls' wake-up can be lost.
+//! - A configuration without management ports makes the client panic: it starts on a task of its own.
+//! - Dropping the cluster breaks its collections: both are kept together.
+//! - A retry strategy is not set: neither it nor a fail-fast one ends the retries of a wrong vbucket or collection.
 //! - Compression and mutation tokens, which only cost here, are off.
 
 use core::time::Duration;
@@ -30,6 +38,7 @@ use couchbase::service_type::ServiceType;
 use couchbase::transcoding::{DataType, encode_common_flags};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use waypost_session::ErrorKind;
 
@@ -40,6 +49,12 @@ use crate::settings::Settings;
 const PAUSE: Duration = Duration::from_millis(20);
 /// After a failed attempt to connect, the SDK waits so long before the next.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How the SDK names a durability level that it cannot ask for.
+const DURABILITY_ARGUMENT: &str = "durability_level";
+/// What it means.
+pub(crate) const NO_DURABILITY: &str =
+    "this server cannot do durable writes: leave `durability` out of the url";
 
 /// A document as it was read.
 #[derive(Debug, Clone)]
@@ -90,8 +105,23 @@ fn half_way(deadline: Instant) -> Instant {
 }
 
 impl Docs {
-    /// Connects and waits until the bucket answers.
-    pub(crate) async fn open(settings: &Settings, deadline: Instant) -> Result<Self, Fault> {
+    /// Connects and waits until the bucket answers; `probe` is the key of some document.
+    pub(crate) async fn open(settings: &Settings, probe: &str, deadline: Instant) -> Result<Self, Fault> {
+        let mut opening = JoinSet::new();
+        let task = Self::open_here(settings.clone(), probe.to_owned(), deadline);
+        // Dropped, it ends the task.
+        opening.spawn(task);
+        match opening.join_next().await {
+            Some(Ok(opened)) => opened,
+            // The client's panic has said on stderr where it was.
+            _ => Err(Fault::new(
+                ErrorKind::Unsupported,
+                "the client cannot read this cluster's configuration: do all of its nodes name their management ports?",
+            )),
+        }
+    }
+
+    async fn open_here(settings: Settings, probe: String, deadline: Instant) -> Result<Self, Fault> {
         let credentials = PasswordAuthenticator::new(&settings.username, settings.password.expose());
         let mut options = ClusterOptions::new(credentials.into())
             .compression_mode(CompressionMode::Disabled)
@@ -106,17 +136,25 @@ impl Docs {
             .poller_options(PollerOptions::new())
             .orphan_reporter_options(OrphanReporterOptions::new().enabled(false));
         if settings.tls {
-            options = options.tls_options(TlsOptions::new().add_ca_certificates(settings.authorities()?));
+            let mut tls = TlsOptions::new();
+            if let Some(authorities) = settings.authorities()? {
+                tls = tls.add_ca_certificates(authorities);
+            }
+            options = options.tls_options(tls);
         }
-        let late = |_| {
-            Fault::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "{} did not let us in within the time-out: are user, password, bucket and TLS right, and are the \
-                     cluster's nodes reachable from here?",
-                    settings.places()
-                ),
-            )
+        let late = || {
+            let authority = match settings.tls {
+                true => {
+                    " Does the url's `ca-file` (without one, the public authorities and Capella's) vouch for them?"
+                }
+                false => "",
+            };
+            let message = format!(
+                "{} did not let us in within the time-out: are user, password and bucket right, and are the cluster's \
+                 nodes reachable from here by the names that they give themselves?{authority}",
+                settings.places()
+            );
+            Fault::new(ErrorKind::Unavailable, message)
         };
         let opening = async {
             let cluster = Cluster::connect(settings.connection_string(), options)
@@ -124,18 +162,25 @@ impl Docs {
                 .map_err(|error| read_fault(&error))?;
             let bucket = cluster.bucket(&settings.bucket);
             let ready = WaitUntilReadyOptions::new().service_types(vec![ServiceType::KV]);
-            bucket
-                .wait_until_ready(ready)
-                .await
-                .map_err(|error| read_fault(&error))?;
+            let ready = bucket.wait_until_ready(ready).boxed();
+            let ready = timeout_at(half_way(deadline), ready).await;
+            if let Ok(Err(error)) = &ready {
+                return Err(read_fault(error));
+            }
             let collection = bucket.scope(&settings.scope).collection(&settings.collection);
-            Ok(Self {
+            let docs = Self {
                 collection,
                 durability: settings.durability.level(),
                 _cluster: cluster,
-            })
+            };
+            match docs.get(&probe, deadline).await {
+                Err(fault) if fault.kind == ErrorKind::Timeout && ready.is_err() => Err(late()),
+                Err(fault) => Err(fault),
+                Ok(_) => Ok(docs),
+            }
         };
-        timeout_at(deadline, opening.boxed()).await.map_err(late)?
+        let opened = timeout_at(deadline, opening.boxed()).await;
+        opened.unwrap_or_else(|_| Err(late()))
     }
 
     /// The document, `None` when there is none.
@@ -320,6 +365,9 @@ fn definite(kind: &SdkKind) -> Option<Fault> {
         ),
         SdkKind::UnsupportedOperation | SdkKind::FeatureNotAvailable(_) => {
             (ErrorKind::Unsupported, "this server cannot do it")
+        }
+        SdkKind::InvalidArgument(argument) if argument.arg() == Some(DURABILITY_ARGUMENT) => {
+            (ErrorKind::Unsupported, NO_DURABILITY)
         }
         SdkKind::InvalidArgument(_) => (
             ErrorKind::ConfigInvalid,

@@ -188,10 +188,10 @@ impl Settings {
         self.scope == DEFAULT_NAME && self.collection == DEFAULT_NAME
     }
 
-    /// Whose certificates are trusted beside Capella's.
-    pub(crate) fn authorities(&self) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    /// Whose certificates are trusted, and no others; `None` for the public authorities and Capella's.
+    pub(crate) fn authorities(&self) -> Result<Option<Vec<CertificateDer<'static>>>, Fault> {
         let Some(path) = &self.ca_file else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         let wrong = |error: rustls_pki_types::pem::Error| {
             Fault::new(
@@ -209,7 +209,7 @@ impl Settings {
                 "the url's `ca-file` holds no certificate",
             ));
         }
-        Ok(found)
+        Ok(Some(found))
     }
 }
 

@@ -52,8 +52,8 @@ impl fmt::Debug for CouchbaseStore {
 impl CouchbaseStore {
     /// Opens the store at a URL such as `couchbase://user:password@host/bucket`, and checks that the bucket and the
     /// collection are there and answer. Ends within twice the time-out, or ten seconds where that is more; at once when
-    /// nothing listens, or when the server refuses the password, the bucket or the collection (by `couchbases` such a
-    /// refusal is only told from silence by time).
+    /// nothing listens, or when the server refuses the password, the bucket or the collection (by `couchbases` without a
+    /// `ca-file` such a refusal is only told from silence by time).
     ///
     /// # Errors
     /// `ConfigInvalid` when the URL is wrong or the bucket, scope or collection does not exist, `PermissionDenied` when the
@@ -79,7 +79,9 @@ impl CouchbaseStore {
             .await
             .map_err(wrong)?;
         let deadline = Instant::now() + patience;
-        let docs = Docs::open(&settings, deadline).await.map_err(wrong)?;
+        let docs = Docs::open(&settings, &keys.members(), deadline)
+            .await
+            .map_err(wrong)?;
         // Makes the mark that tells when the bucket was emptied, and shows that the collection can be written.
         members::read(&docs, &keys, deadline).await.map_err(wrong)?;
         Ok(Self {

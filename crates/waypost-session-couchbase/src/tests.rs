@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use waypost_session::{Released, SessionStore, StoreUrl};
-use waypost_session_testkit::servers::couchbase::{CouchbaseNode, CouchbaseOptions};
+use waypost_session_testkit::servers::couchbase::{CouchbaseCluster, CouchbaseOptions};
 use waypost_types::{Address, Identity, Location, Owner, Seq, Session};
 
 use crate::CouchbaseStore;
@@ -14,7 +14,7 @@ use crate::sdk::Docs;
 use crate::sessions::{Step, change};
 use crate::settings::Settings;
 
-async fn open(node: &CouchbaseNode, keys: Keys) -> CouchbaseStore {
+async fn open(node: &CouchbaseCluster, keys: Keys) -> CouchbaseStore {
     let url = StoreUrl::parse(&node.url()).unwrap();
     let settings = Settings::from_url(&url).unwrap();
     let mut store = CouchbaseStore::with_keys(settings, keys, url.to_string())

@@ -1,11 +1,12 @@
-//! The suite on the stand-in node, in the default collection.
+//! The suite on one stand-in node, in the default collection.
 
 mod common;
 
 use common::Fresh;
 use waypost_session_testkit::conformance;
+use waypost_session_testkit::servers::couchbase::CouchbaseOptions;
 
 conformance!(Fresh {
-    collection: None,
+    options: CouchbaseOptions::new,
     parameters: "",
 });

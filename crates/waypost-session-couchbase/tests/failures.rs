@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use waypost_session::{ErrorKind, Released, Renewal, Restored, SessionStore, StoreError};
 use waypost_session_couchbase::CouchbaseStore;
-use waypost_session_testkit::servers::couchbase::{CouchbaseNode, CouchbaseOptions, Trouble, When};
+use waypost_session_testkit::servers::couchbase::{CouchbaseCluster, CouchbaseOptions, Trouble, When};
 use waypost_types::{Address, Identity, Location, Owner, Session};
 
 const TERM: Duration = Duration::from_secs(60);
 
-async fn node() -> CouchbaseNode {
+async fn node() -> CouchbaseCluster {
     CouchbaseOptions::new().start().await.unwrap()
 }
 
-async fn open(node: &CouchbaseNode) -> CouchbaseStore {
+async fn open(node: &CouchbaseCluster) -> CouchbaseStore {
     CouchbaseStore::connect(&node.url()).await.unwrap()
 }
 

@@ -5,34 +5,32 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use waypost_session::{SessionStore, StoreError};
 use waypost_session_couchbase::CouchbaseStore;
-use waypost_session_testkit::servers::couchbase::{CouchbaseNode, CouchbaseOptions};
+use waypost_session_testkit::servers::couchbase::{CouchbaseCluster, CouchbaseOptions};
 use waypost_session_testkit::{Datastore, Outage, StartError, StoreBuilder};
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// Starts a node for each case. `collection` is a scope and a collection, or nothing for the default one.
+/// Starts a stand-in for each case.
 pub(crate) struct Fresh {
-    pub(crate) collection: Option<(&'static str, &'static str)>,
+    pub(crate) options: fn() -> CouchbaseOptions,
+    /// What the URL says besides.
     pub(crate) parameters: &'static str,
 }
 
 #[async_trait]
 impl StoreBuilder for Fresh {
     async fn start(&self) -> Result<Box<dyn Datastore>, StartError> {
-        let mut options = CouchbaseOptions::new().password(PASSWORD);
-        let mut parameters = format!("?{}", self.parameters);
-        if let Some((scope, collection)) = self.collection {
-            options = options.collection(scope, collection);
-            parameters = format!("{parameters}&scope={scope}&collection={collection}");
+        let node = (self.options)().password(PASSWORD).start().await?;
+        let mut url = format!("{}?{}", node.url(), self.parameters);
+        if let Some(ca_file) = node.ca_file() {
+            url = format!("{url}&ca-file={}", ca_file.display());
         }
-        let node = options.start().await?;
-        let url = node.url() + &parameters;
         Ok(Box::new(One { node, url }))
     }
 }
 
 struct One {
-    node: CouchbaseNode,
+    node: CouchbaseCluster,
     url: String,
 }
 

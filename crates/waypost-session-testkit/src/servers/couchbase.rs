@@ -1,137 +1,148 @@
-//! A stand-in for one node of Couchbase Server, in this process: **not** Couchbase, and no proof of how Couchbase behaves.
+//! A stand-in for Couchbase Server, in this process: **not** Couchbase, and no proof of how Couchbase behaves.
 //!
 //! It speaks the binary key-value protocol as far as clients need it to find a bucket and to read and write documents:
-//! bootstrap, SCRAM-SHA512, the cluster's configuration, collections, compare-and-swap, expiry, counters, appending. It has
-//! no replicas and no disk, accepts every durability level and means none of them. What it is good for is to fail at the
-//! worst moment, which a real server does not do on request: see [`Trouble`].
+//! bootstrap, SCRAM-SHA512, TLS, the cluster's configuration, vbuckets of several nodes, collections, compare-and-swap,
+//! expiry, counters, appending. It has no disk, accepts every durability level and means none of them; all of its nodes see
+//! the same documents at once. What it is good for is to fail at the worst moment, which a real server does not do on
+//! request: see [`Trouble`], and [`CouchbaseCluster::stop_node`].
 //!
-//! Two things keep it honest: a script for the official Python SDK runs against it (`tests/couchbase`), and the status codes
-//! and layouts are those that SDK and server agree on.
+//! Three things keep it honest: a script for the official Python SDK runs against it (`tests/couchbase`); the same script and
+//! the conformance suite run with Debian's `memcached` behind the same front
+//! ([`CouchbaseOptions::documents_in_memcached`]); and random requests are answered alike by it and by `memcached`.
 
 mod bucket;
 mod config;
 mod connection;
+mod documents;
 mod frame;
+mod memcached;
 mod opcode;
+mod options;
 mod scram;
+mod tls;
+mod topology;
 mod trouble;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use options::CouchbaseOptions;
 pub use trouble::{Trouble, When};
 
-use bucket::Bucket;
+use documents::Documents;
 use scram::Verifier;
+use tls::Tls;
+use topology::Topology;
 use trouble::Troubles;
 
-/// What a node is like.
-#[derive(Debug, Clone)]
-pub struct CouchbaseOptions {
-    bucket: String,
-    username: String,
-    password: String,
-    collections: Vec<(String, String)>,
-}
-
-impl CouchbaseOptions {
-    /// A node with the bucket `waypost`, the user `server` with the password `open-sesame`, and no collection but the
-    /// default one.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            bucket: "waypost".to_owned(),
-            username: "server".to_owned(),
-            password: "open-sesame".to_owned(),
-            collections: Vec::new(),
-        }
-    }
-
-    /// The same with this password.
-    #[must_use]
-    pub fn password(mut self, password: &str) -> Self {
-        password.clone_into(&mut self.password);
-        self
-    }
-
-    /// The same with one more collection.
-    #[must_use]
-    pub fn collection(mut self, scope: &str, name: &str) -> Self {
-        self.collections.push((scope.to_owned(), name.to_owned()));
-        self
-    }
-
-    /// Starts a node on a free port of this machine, on the current tokio runtime.
-    ///
-    /// # Errors
-    /// When it cannot listen.
-    pub async fn start(self) -> io::Result<CouchbaseNode> {
-        let shared = Arc::new(Shared {
-            verifier: Verifier::new(&self.username, &self.password),
-            bucket: Bucket::default(),
-            troubles: Troubles::default(),
-            counts: Mutex::default(),
-            options: self,
-        });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let node = CouchbaseNode {
-            shared,
-            address,
-            running: Mutex::new(None),
-        };
-        node.serve(listener);
-        Ok(node)
-    }
-}
-
-impl Default for CouchbaseOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// What all connections of a node have in common.
+/// What all connections of all nodes have in common.
 #[derive(Debug)]
 struct Shared {
     options: CouchbaseOptions,
     verifier: Verifier,
-    bucket: Bucket,
+    documents: Documents,
     troubles: Troubles,
     /// How many requests of each name were served.
     counts: Mutex<BTreeMap<&'static str, usize>>,
+    topology: Mutex<Topology>,
+    tls: Option<Tls>,
+    collections_dropped: Mutex<bool>,
 }
 
-/// A running stand-in node. Its drop ends it.
-#[derive(Debug)]
-pub struct CouchbaseNode {
-    shared: Arc<Shared>,
-    address: SocketAddr,
-    /// The sender is dropped to stop: every task of the node sees it. The task is the one that listens.
-    running: Mutex<Option<(watch::Sender<()>, JoinHandle<()>)>>,
-}
-
-impl CouchbaseNode {
-    /// The port it listens on.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.address.port()
+impl Shared {
+    fn topology(&self) -> MutexGuard<'_, Topology> {
+        self.topology.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store URL of its default collection, with user and password.
+    fn count(&self, name: &'static str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(name).or_default() += 1;
+    }
+
+    fn has_collections(&self) -> bool {
+        !*self
+            .collections_dropped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running node: the sender is dropped to stop, which every task of the node sees; the task is the one that listens.
+type Running = Option<(watch::Sender<()>, JoinHandle<()>)>;
+
+/// A running stand-in: one node, or several of one cluster. Its drop ends it.
+#[derive(Debug)]
+pub struct CouchbaseCluster {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    running: Mutex<Vec<Running>>,
+}
+
+impl CouchbaseCluster {
+    async fn start(options: CouchbaseOptions) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for _ in 0..options.nodes {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            addresses.push(listener.local_addr()?);
+            listeners.push(listener);
+        }
+        let shared = Arc::new(Shared {
+            verifier: Verifier::new(&options.username, &options.password),
+            documents: Documents::start(options.memcached).await?,
+            troubles: Troubles::default(),
+            counts: Mutex::default(),
+            topology: Mutex::new(Topology::new(addresses.iter().map(SocketAddr::port).collect())),
+            tls: if options.tls { Some(Tls::new()?) } else { None },
+            collections_dropped: Mutex::default(),
+            options,
+        });
+        let cluster = Self {
+            running: Mutex::new(addresses.iter().map(|_| None).collect()),
+            shared,
+            addresses,
+        };
+        for (node, listener) in listeners.into_iter().enumerate() {
+            cluster.serve(node, listener);
+        }
+        Ok(cluster)
+    }
+
+    /// The port that its first node listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.addresses[0].port()
+    }
+
+    /// The store URL of its default collection, with user, password and all nodes.
     #[must_use]
     pub fn url(&self) -> String {
         let options = &self.shared.options;
+        let places: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         format!(
-            "couchbase://{}:{}@{}/{}",
-            options.username, options.password, self.address, options.bucket
+            "{}://{}:{}@{}/{}",
+            if options.tls { "couchbases" } else { "couchbase" },
+            options.username,
+            options.password,
+            places.join(","),
+            options.bucket
         )
+    }
+
+    /// The PEM file of the authority that vouches for the nodes; `None` without TLS.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.shared.tls.as_ref().map(Tls::ca_file)
     }
 
     /// Makes requests go wrong that fit `when`, the next `times` of them. Several can be waiting; the first that fits is taken.
@@ -150,33 +161,51 @@ impl CouchbaseNode {
         self.shared.troubles.clear();
     }
 
-    /// Removes all documents, as emptying the bucket does.
+    /// Removes all documents, as emptying the bucket does. Not those in `memcached`.
     pub fn flush(&self) {
-        self.shared.bucket.clear();
+        self.shared.documents.clear();
     }
 
-    /// Removes the documents whose keys contain `part`, as a failover may lose some.
+    /// Removes the documents whose keys contain `part`, as a failover may lose some. Not those in `memcached`.
     pub fn lose(&self, part: &str) {
-        self.shared.bucket.lose(part);
+        self.shared.documents.lose(part);
     }
 
-    /// The keys of all documents, as text, sorted.
+    /// The keys of all documents, as text, sorted. Not those in `memcached`.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
-        self.shared.bucket.keys()
+        self.shared.documents.keys()
     }
 
-    /// How many requests for documents were served since the last call, by their names (`get`, `set`, `add`, `replace`,
-    /// `delete`, `append` and so on).
+    /// Drops all named collections, as an administrator may.
+    pub fn drop_collections(&self) {
+        let mut dropped = self
+            .shared
+            .collections_dropped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *dropped = true;
+    }
+
+    /// How many requests were served since the last call, by their names: those for documents (`get`, `set`, `add`,
+    /// `replace`, `delete`, `append` and so on), and `plain_password`, a password that came in the clear.
     #[must_use]
     pub fn take_counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *counts)
     }
 
-    /// Stops listening and cuts all connections; the documents stay. When it returns, connecting is refused.
+    /// Stops all nodes: they listen no more and cut all connections; the documents stay. When it returns, connecting is
+    /// refused.
     pub async fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for node in 0..self.addresses.len() {
+            self.stop_node(node).await;
+        }
+    }
+
+    /// Stops one node, whose documents cannot be reached until it starts again or is failed over.
+    pub async fn stop_node(&self, node: usize) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner)[node].take();
         if let Some((running, listening)) = running {
             drop(running);
             // It has nothing to say.
@@ -184,21 +213,41 @@ impl CouchbaseNode {
         }
     }
 
-    /// Listens again, on the same port.
+    /// Starts all nodes again, on the same ports.
     ///
     /// # Errors
-    /// When somebody else has taken the port meanwhile.
+    /// When somebody else has taken a port meanwhile.
     pub async fn start_again(&self) -> io::Result<()> {
-        self.stop().await;
-        let listener = TcpListener::bind(self.address).await?;
-        self.serve(listener);
+        for node in 0..self.addresses.len() {
+            self.start_node(node).await?;
+        }
         Ok(())
     }
 
-    fn serve(&self, listener: TcpListener) {
+    /// Starts one node again, on the same port.
+    ///
+    /// # Errors
+    /// When somebody else has taken the port meanwhile.
+    pub async fn start_node(&self, node: usize) -> io::Result<()> {
+        self.stop_node(node).await;
+        let listener = TcpListener::bind(self.addresses[node]).await?;
+        self.serve(node, listener);
+        Ok(())
+    }
+
+    /// Takes a node out of the cluster: the others serve its documents, none of which is lost. The last one stays.
+    pub fn fail_over(&self, node: usize) {
+        self.shared.topology().fail_over(node);
+    }
+
+    /// Takes a node that was failed over into the cluster again, and gives it its share of the documents.
+    pub fn rebalance_in(&self, node: usize) {
+        self.shared.topology().rebalance_in(node);
+    }
+
+    fn serve(&self, node: usize, listener: TcpListener) {
         let (running, stopped) = watch::channel(());
         let shared = Arc::clone(&self.shared);
-        let port = self.address.port();
         let listening = tokio::spawn(async move {
             let mut ended = stopped.clone();
             loop {
@@ -210,13 +259,13 @@ impl CouchbaseNode {
                     let (shared, mut ended) = (Arc::clone(&shared), stopped.clone());
                     tokio::spawn(async move {
                         tokio::select! {
-                            () = connection::serve(shared, stream, port) => {}
+                            () = connection::serve(shared, node, stream) => {}
                             _ = ended.changed() => {}
                         }
                     });
                 }
             }
         });
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some((running, listening));
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)[node] = Some((running, listening));
     }
 }

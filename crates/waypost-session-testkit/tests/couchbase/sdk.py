@@ -1,6 +1,6 @@
 """What the official Python SDK finds on a node: run against the stand-in, and as well against a real server.
 
-Usage: sdk.py couchbase://HOST:PORT BUCKET USER PASSWORD SCOPE COLLECTION
+Usage: sdk.py couchbase://HOST:PORT BUCKET USER PASSWORD SCOPE COLLECTION [CA_FILE]
 Prints a line for each step; the exit code is 1 when one fails.
 """
 
@@ -44,13 +44,13 @@ def step(run):
     return run
 
 
-def connect(place, user, password):
+def connect(place, user, password, ca_file):
     timeouts = ClusterTimeoutOptions(
         kv_timeout=timedelta(seconds=5),
         bootstrap_timeout=timedelta(seconds=10),
         connect_timeout=timedelta(seconds=5),
     )
-    options = ClusterOptions(PasswordAuthenticator(user, password), timeout_options=timeouts)
+    options = ClusterOptions(PasswordAuthenticator(user, password, cert_path=ca_file), timeout_options=timeouts)
     return Cluster(place, options)
 
 
@@ -117,7 +117,7 @@ def a_version_is_never_given_again(c, key):
 
 @step
 def a_document_expires(c, key):
-    c.insert(key, b"one", InsertOptions(expiry=timedelta(seconds=1), transcoder=RAW))
+    c.insert(key, b"one", InsertOptions(expiry=timedelta(seconds=2), transcoder=RAW))
     assert read(c, key).value == b"one"
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
@@ -131,9 +131,9 @@ def a_document_expires(c, key):
 
 @step
 def a_replacement_without_expiry_ends_the_expiry(c, key):
-    c.insert(key, b"one", InsertOptions(expiry=timedelta(seconds=1), transcoder=RAW))
+    c.insert(key, b"one", InsertOptions(expiry=timedelta(seconds=2), transcoder=RAW))
     c.replace(key, b"two", ReplaceOptions(transcoder=RAW))
-    time.sleep(2.5)
+    time.sleep(3.5)
     assert read(c, key).value == b"two"
 
 
@@ -145,9 +145,9 @@ def an_expiry_of_more_than_thirty_days_is_a_date(c, key):
 
 @step
 def touching_sets_the_expiry(c, key):
-    c.insert(key, b"one", InsertOptions(expiry=timedelta(seconds=1), transcoder=RAW))
+    c.insert(key, b"one", InsertOptions(expiry=timedelta(seconds=2), transcoder=RAW))
     c.touch(key, timedelta(seconds=60))
-    time.sleep(2.5)
+    time.sleep(3.5)
     assert c.get_and_touch(key, timedelta(seconds=60), transcoder=RAW).value == b"one"
 
 
@@ -196,8 +196,9 @@ def a_durability_level_is_accepted(c, key):
 
 
 def main():
-    place, bucket, user, password, scope, collection = sys.argv[1:]
-    opened = connect(place, user, password).bucket(bucket)
+    place, bucket, user, password, scope, collection, *rest = sys.argv[1:]
+    ca_file = rest[0] if rest else None
+    opened = connect(place, user, password, ca_file).bucket(bucket)
     named = opened.scope(scope).collection(collection)
     failed = 0
     passed = 0
@@ -219,7 +220,7 @@ def main():
         failed += 1
         print(f"FAILED  collections do not see each other's documents: {error}")
     try:
-        raises(AuthenticationException, lambda: connect(place, user, password + "x").bucket(bucket))
+        raises(AuthenticationException, lambda: connect(place, user, password + "x", ca_file).bucket(bucket))
         passed += 1
         print("ok      a wrong password is refused")
     except Exception as error:

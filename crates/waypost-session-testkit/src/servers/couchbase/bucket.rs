@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::frame::{Answer, Request};
 use super::opcode::{self, status};
 
-const VALUE_MAX: usize = 20 << 20;
+pub(super) const VALUE_MAX: usize = 20 << 20;
 /// Longer expiries are points in time, in seconds since 1970.
 const RELATIVE_MAX: u32 = 30 * 24 * 60 * 60;
 /// A counter with this expiry is not made when it is missing.
@@ -259,14 +259,5 @@ fn touch(state: &mut State, name: &Name, request: &Request) -> Result<Answer, u1
 
 fn meta(state: &mut State, name: &Name) -> Result<Answer, u16> {
     let document = state.live(name).ok_or(status::MISSING)?;
-    // Not deleted, flags, expiry, sequence number, datatype.
-    let mut extras = vec![0; 4];
-    extras.extend_from_slice(&document.flags.to_be_bytes());
-    extras.extend_from_slice(&[0; 4]);
-    extras.extend_from_slice(&document.cas.to_be_bytes());
-    extras.push(0);
-    Ok(Answer {
-        extras,
-        ..written(document.cas)
-    })
+    Ok(Answer::meta(&document.flags.to_be_bytes(), document.cas))
 }

@@ -1,37 +1,73 @@
-//! What the node says of its cluster: one node, one bucket.
+//! What the nodes say of their cluster.
 
 use serde_json::json;
 
-/// Enough that keys are spread, few enough that the text is short.
-const VBUCKETS: usize = 64;
+use super::Shared;
+use super::topology::VBUCKETS;
 
-pub(super) fn cluster(port: u16, bucket: Option<&str>) -> String {
+/// The configuration, with the bucket's part when one is selected.
+pub(super) fn cluster(shared: &Shared, with_bucket: bool) -> String {
+    let topology = shared.topology().clone();
+    let options = &shared.options;
+    let ports = topology.ports();
+    let nodes: Vec<_> = ports
+        .iter()
+        .map(|port| {
+            // Nothing listens at `mgmt`; clients want it named, and tell nodes apart by it.
+            let services = match (options.tls, options.names_management) {
+                (false, true) => json!({"kv": port, "mgmt": management(*port)}),
+                (false, false) => json!({"kv": port}),
+                (true, true) => {
+                    json!({"kvSSL": port, "mgmtSSL": management(*port), "mgmt": management(*port)})
+                }
+                (true, false) => json!({"kvSSL": port}),
+            };
+            json!({"hostname": "127.0.0.1", "services": services})
+        })
+        .collect();
     let mut config = json!({
-        "rev": 1,
+        "rev": topology.revision,
         "revEpoch": 1,
-        "nodesExt": [{
-            "thisNode": true,
-            // Nothing listens at `mgmt`; clients want it named.
-            "services": {"kv": port, "mgmt": 8091},
-        }],
+        "nodesExt": nodes,
         "clusterCapabilitiesVer": [1, 0],
         "clusterCapabilities": {},
     });
-    if let Some(name) = bucket {
-        let place = format!("127.0.0.1:{port}");
-        config["name"] = json!(name);
+    if with_bucket {
+        let places: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let nodes: Vec<_> = ports
+            .iter()
+            .map(|port| {
+                json!({"hostname": format!("127.0.0.1:{}", management(*port)), "ports": {"direct": port}})
+            })
+            .collect();
+        let owners: Vec<_> = (0..VBUCKETS)
+            .map(|vbucket| vec![topology.position(vbucket)])
+            .collect();
+        let mut capabilities = vec!["xattr", "nodesExt", "cccp"];
+        if options.durability {
+            capabilities.push("durableWrite");
+        }
+        if options.knows_collections {
+            capabilities.push("collections");
+            config["collectionsManifestUid"] = json!("1");
+        }
+        config["name"] = json!(options.bucket);
         config["uuid"] = json!("5707e5707e5707e5707e5707e5707e57");
         config["nodeLocator"] = json!("vbucket");
         config["bucketCapabilitiesVer"] = json!("");
-        config["bucketCapabilities"] = json!(["collections", "durableWrite", "xattr", "nodesExt", "cccp"]);
-        config["collectionsManifestUid"] = json!("1");
-        config["nodes"] = json!([{"hostname": "127.0.0.1:8091", "ports": {"direct": port}}]);
+        config["bucketCapabilities"] = json!(capabilities);
+        config["nodes"] = json!(nodes);
         config["vBucketServerMap"] = json!({
             "hashAlgorithm": "CRC",
             "numReplicas": 0,
-            "serverList": [place],
-            "vBucketMap": vec![[0]; VBUCKETS],
+            "serverList": places,
+            "vBucketMap": owners,
         });
     }
     config.to_string()
+}
+
+/// A port of its own for each node, which nobody connects to.
+const fn management(port: u16) -> u16 {
+    port ^ 1
 }

@@ -1,14 +1,14 @@
 //! One client's connection.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use tokio::io::{AsyncWriteExt as _, BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
 use super::bucket::Name;
 use super::frame::{Answer, Request};
+use super::memcached::Link;
 use super::opcode::{self, status};
 use super::scram::{Conversation, MECHANISM};
 use super::trouble::Trouble;
@@ -21,14 +21,19 @@ const QUEUE: usize = 1024;
 /// durability and its framing, collections, kept expiry.
 const FEATURES: [u16; 9] = [0x04, 0x07, 0x08, 0x0b, 0x0e, 0x10, 0x11, 0x12, 0x14];
 const FEATURE_SEQUENCE: u16 = 0x04;
+const FEATURE_DURABILITY: u16 = 0x11;
 const FEATURE_COLLECTIONS: u16 = 0x12;
+
+/// A password in the clear.
+const PLAIN: &str = "PLAIN";
 
 /// The first identifier of a named collection.
 const COLLECTIONS_FROM: u32 = 8;
 
 struct Connection {
     shared: Arc<Shared>,
-    port: u16,
+    node: usize,
+    link: Option<Link>,
     features: Vec<u16>,
     conversation: Option<Conversation>,
     authenticated: bool,
@@ -36,13 +41,26 @@ struct Connection {
 }
 
 /// Serves requests until the client goes or a trouble cuts it off.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, port: u16) {
+pub(super) async fn serve(shared: Arc<Shared>, node: usize, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
+    match &shared.tls {
+        None => serve_stream(shared, node, stream).await,
+        Some(tls) => {
+            // Who does not trust us goes.
+            if let Ok(stream) = tls.acceptor.accept(stream).await {
+                serve_stream(Arc::clone(&shared), node, stream).await;
+            }
+        }
+    }
+}
+
+async fn serve_stream(shared: Arc<Shared>, node: usize, stream: impl AsyncRead + AsyncWrite) {
+    let (reader, writer) = tokio::io::split(stream);
     let (answers, waiting) = mpsc::channel(QUEUE);
     let mut connection = Connection {
         shared,
-        port,
+        node,
+        link: None,
         features: Vec::new(),
         conversation: None,
         authenticated: false,
@@ -64,7 +82,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, port: u16) {
 }
 
 /// Writes what is waiting, several answers at a time.
-async fn write(writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Vec<u8>>) -> std::io::Result<()> {
+async fn write(writer: impl AsyncWrite + Unpin, mut waiting: mpsc::Receiver<Vec<u8>>) -> std::io::Result<()> {
     let mut writer = BufWriter::with_capacity(64 << 10, writer);
     while let Some(answer) = waiting.recv().await {
         writer.write_all(&answer).await?;
@@ -91,20 +109,22 @@ impl Connection {
                 return answers.send(answer.encode(opcode, opaque)).await.is_ok();
             }
         };
-        {
-            let mut counts = self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            *counts.entry(name).or_default() += 1;
+        if !self.shared.topology().is_owner(self.node, request.vbucket) {
+            let answer = self.not_mine();
+            return answers.send(answer.encode(opcode, opaque)).await.is_ok();
         }
+        self.shared.count(name);
         let trouble = self.shared.troubles.take(name, &key);
         let answer = match trouble {
             Some(Trouble::CutBefore) => return false,
             Some(Trouble::TemporaryFailure) => Answer::status(status::TEMPORARY_FAILURE),
             Some(Trouble::Status(status)) => Answer::status(status),
-            Some(Trouble::NotMyVbucket) => Answer {
-                status: status::NOT_MY_VBUCKET,
-                ..Answer::value(config::cluster(self.port, Some(&self.shared.options.bucket)))
-            },
-            _ => self.with_sequence(&request, self.shared.bucket.serve((id, key), &request)),
+            Some(Trouble::NotMyVbucket) => self.not_mine(),
+            _ => {
+                let documents = &self.shared.documents;
+                let answer = documents.serve(&mut self.link, (id, key), &request).await;
+                self.with_sequence(&request, answer)
+            }
         };
         let answer = answer.encode(opcode, opaque);
         match trouble {
@@ -122,13 +142,34 @@ impl Connection {
         }
     }
 
+    /// Another node has the document: the configuration says which.
+    fn not_mine(&self) -> Answer {
+        Answer {
+            status: status::NOT_MY_VBUCKET,
+            ..Answer::value(config::cluster(&self.shared, true))
+        }
+    }
+
     /// Requests that are not for a document.
     fn manage(&mut self, request: &Request) -> Answer {
         match request.opcode {
             opcode::HELLO => self.hello(&request.value),
             opcode::GET_ERROR_MAP => Answer::value(r#"{"version":2,"revision":1,"errors":{}}"#),
-            opcode::SASL_LIST => Answer::value(MECHANISM),
-            opcode::SASL_AUTH if request.key == MECHANISM.as_bytes() => {
+            opcode::SASL_LIST => Answer::value(match (self.takes_scram(), self.takes_plain()) {
+                (true, true) => "SCRAM-SHA512 PLAIN",
+                (true, false) => MECHANISM,
+                (false, _) => PLAIN,
+            }),
+            opcode::SASL_AUTH if request.key == PLAIN.as_bytes() => {
+                self.shared.count("plain_password");
+                self.authenticated = self.takes_plain() && self.shared.verifier.plain(&request.value);
+                Answer::status(if self.authenticated {
+                    status::OK
+                } else {
+                    status::AUTH_ERROR
+                })
+            }
+            opcode::SASL_AUTH if request.key == MECHANISM.as_bytes() && self.takes_scram() => {
                 match self.shared.verifier.begin(&request.value) {
                     None => Answer::status(status::AUTH_ERROR),
                     Some((conversation, reply)) => {
@@ -158,21 +199,32 @@ impl Connection {
                     status::MISSING
                 })
             }
-            opcode::GET_CLUSTER_CONFIG => {
-                let bucket = self.bucket_selected.then_some(&*self.shared.options.bucket);
-                Answer::value(config::cluster(self.port, bucket))
+            opcode::GET_CLUSTER_CONFIG => Answer::value(config::cluster(&self.shared, self.bucket_selected)),
+            opcode::GET_COLLECTION_ID if self.features.contains(&FEATURE_COLLECTIONS) => {
+                self.collection_id(&request.value)
             }
-            opcode::GET_COLLECTION_ID => self.collection_id(&request.value),
             opcode::NOOP => Answer::default(),
             _ => Answer::status(status::UNKNOWN_COMMAND),
         }
+    }
+
+    fn takes_scram(&self) -> bool {
+        !self.shared.options.plain_only
+    }
+
+    fn takes_plain(&self) -> bool {
+        self.shared.options.plain_only || self.shared.tls.is_some()
     }
 
     fn hello(&mut self, asked: &[u8]) -> Answer {
         self.features = asked
             .chunks_exact(2)
             .map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
-            .filter(|feature| FEATURES.contains(feature))
+            .filter(|feature| match *feature {
+                FEATURE_DURABILITY => self.shared.options.durability,
+                FEATURE_COLLECTIONS => self.shared.options.knows_collections,
+                feature => FEATURES.contains(&feature),
+            })
             .collect();
         let granted: Vec<u8> = self
             .features
@@ -195,6 +247,7 @@ impl Connection {
         } else if let Some(at) = collections
             .iter()
             .position(|known| *known == (scope.clone(), collection.clone()))
+            && self.shared.has_collections()
         {
             COLLECTIONS_FROM + u32::try_from(at).unwrap_or(u32::MAX)
         } else if scope == "_default" || collections.iter().any(|(known, _)| *known == scope) {
@@ -233,7 +286,7 @@ impl Connection {
         let named = id
             .checked_sub(COLLECTIONS_FROM)
             .and_then(|at| usize::try_from(at).ok())
-            .is_some_and(|at| at < self.shared.options.collections.len());
+            .is_some_and(|at| at < self.shared.options.collections.len() && self.shared.has_collections());
         if id == 0 || named {
             Ok((id, rest.to_vec()))
         } else {

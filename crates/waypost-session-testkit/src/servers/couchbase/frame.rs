@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-const HEAD: usize = 24;
+pub(super) const HEAD: usize = 24;
 const REQUEST: u8 = 0x80;
 const REQUEST_WITH_FRAMING: u8 = 0x08;
 const ANSWER: u8 = 0x81;
@@ -15,6 +15,7 @@ const BODY_MAX: usize = 24 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) opcode: u8,
+    pub(super) vbucket: u16,
     pub(super) opaque: u32,
     pub(super) cas: u64,
     pub(super) framing: Vec<u8>,
@@ -50,6 +51,7 @@ impl Request {
         let extras = body.split_off(framing);
         Ok(Some(Self {
             opcode: head[1],
+            vbucket: u16::from_be_bytes([head[6], head[7]]),
             opaque: number(12),
             cas: u64::from(number(16)) << 32 | u64::from(number(20)),
             framing: body,
@@ -86,7 +88,7 @@ impl Request {
 }
 
 /// An answer to a request.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) cas: u64,
@@ -105,6 +107,20 @@ impl Answer {
     pub(super) fn value(value: impl Into<Vec<u8>>) -> Self {
         Self {
             value: value.into(),
+            ..Self::default()
+        }
+    }
+
+    /// What is known of a document that is not deleted: flags, expiry, sequence number, datatype.
+    pub(super) fn meta(flags: &[u8], cas: u64) -> Self {
+        let mut extras = vec![0; 4];
+        extras.extend_from_slice(flags);
+        extras.extend_from_slice(&[0; 4]);
+        extras.extend_from_slice(&cas.to_be_bytes());
+        extras.push(0);
+        Self {
+            cas,
+            extras,
             ..Self::default()
         }
     }

@@ -57,6 +57,7 @@ pub(super) mod status {
     pub(in super::super) const AUTH_CONTINUE: u16 = 0x21;
     pub(in super::super) const ACCESS: u16 = 0x24;
     pub(in super::super) const UNKNOWN_COMMAND: u16 = 0x81;
+    pub(in super::super) const INTERNAL: u16 = 0x84;
     pub(in super::super) const TEMPORARY_FAILURE: u16 = 0x86;
     pub(in super::super) const UNKNOWN_COLLECTION: u16 = 0x88;
     pub(in super::super) const UNKNOWN_SCOPE: u16 = 0x8c;

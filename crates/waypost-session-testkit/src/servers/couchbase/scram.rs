@@ -51,6 +51,18 @@ impl Verifier {
         }
     }
 
+    /// Takes a password in the clear: authorisation, user and password, with zeros between.
+    pub(super) fn plain(&self, said: &[u8]) -> bool {
+        let mut parts = said.split(|byte| *byte == 0).skip(1);
+        let (Some(name), Some(password)) = (parts.next(), parts.next()) else {
+            return false;
+        };
+        let mut salted = [0; 64];
+        pbkdf2::pbkdf2_hmac::<Sha512>(password, &self.salt, ROUNDS, &mut salted);
+        let stored = Sha512::digest(sign(&salted, b"Client Key"));
+        name == self.username.as_bytes() && stored[..] == self.stored_key[..]
+    }
+
     /// Takes the client's first message; gives ours.
     pub(super) fn begin(&self, first: &[u8]) -> Option<(Conversation, String)> {
         let first = core::str::from_utf8(first).ok()?;
