@@ -102,6 +102,8 @@ const ABSENCES: &[Absence] = &[
             "waypost-session-embedded",
             "waypost-session-couchbase",
             "waypost-session-riak",
+            "couchbase",
+            "couchbase-core",
             "reqwest",
         ],
         because: "a backend is absent when its feature is off",
@@ -111,6 +113,7 @@ const ABSENCES: &[Absence] = &[
         arguments: &[NO_DEFAULT, "--features", "broker,brokerless,riak"],
         absent: &[
             "couchbase",
+            "couchbase-core",
             "heed",
             "redis",
             "waypost-session-embedded",
