@@ -1,15 +1,22 @@
 //! Makes the bucket fit: siblings allowed, and the replicas and quorums that the URL names.
 
+use core::time::Duration;
+
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 use waypost_session::ErrorKind;
 
 use crate::fault::{Fault, of_status};
-use crate::http::Request;
+use crate::hosts::Host;
+use crate::http::{Answer, Request};
 use crate::object::Objects;
 use crate::settings::Settings;
+
+/// Before a node is asked again what it has learnt.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Reads the bucket's properties, refuses what cannot work, sets what is missing, and waits until every node that can be
 /// reached knows.
@@ -26,52 +33,61 @@ pub(crate) async fn prepare(objects: &Objects, settings: &Settings, deadline: In
     check(&props)?;
     check_quorums(settings, &props)?;
     let wanted = wanted(settings, &props);
-    if wanted.is_empty() {
-        return Ok(());
+    if !wanted.is_empty() {
+        set(objects, &wanted, deadline).await?;
     }
-    set(objects, &wanted, deadline).await?;
-    for host in objects.hosts() {
-        loop {
-            let request = Request::get(target(objects));
-            // A node that cannot be reached learns it from the others before it serves.
-            let Ok(answer) = objects.send_to(host, &request, deadline).await else {
-                break;
-            };
-            if answer.status != 200 {
-                break;
-            }
-            let props = parse(&answer.body)?;
-            if props.get("allow_mult") == Some(&Value::Bool(true)) {
-                break;
-            }
-            if Instant::now() >= deadline {
-                return Err(Fault::new(
-                    ErrorKind::Unavailable,
-                    format!(
-                        "{}: the node has not yet learnt the bucket's properties",
-                        host.shown
-                    ),
-                ));
-            }
-            tokio::time::sleep(core::time::Duration::from_millis(50)).await;
+    // Also when another process has set them: nodes learn of it one after the other.
+    try_join_all(objects.hosts().iter().map(|host| learnt(objects, host, deadline))).await?;
+    Ok(())
+}
+
+/// Waits until a node allows siblings in the bucket. One that does not answer is not waited for: it is asked before it is used
+/// again.
+async fn learnt(objects: &Objects, host: &Host, deadline: Instant) -> Result<(), Fault> {
+    let half = Instant::now() + objects.timeout() / 2;
+    while let Some(allows) = allows_siblings(objects, host, half.min(deadline)).await {
+        if allows {
+            return Ok(());
         }
+        if Instant::now() + POLL >= deadline {
+            let message = format!(
+                "{}: the node has not yet learnt the bucket's properties",
+                host.shown
+            );
+            return Err(Fault::new(ErrorKind::Unavailable, message));
+        }
+        tokio::time::sleep(POLL).await;
     }
     Ok(())
 }
 
-fn target(objects: &Objects) -> String {
-    [objects.bucket(), "/props"].concat()
+/// Whether this node allows siblings in the bucket; `None` when it does not answer.
+async fn allows_siblings(objects: &Objects, host: &Host, deadline: Instant) -> Option<bool> {
+    let request = Request::get(target(objects.bucket()));
+    let answer = objects.send_to(host, &request, deadline).await.ok()?;
+    allow_mult(&answer)
+}
+
+/// What an answer about the bucket's properties says of siblings; `None` when it is none.
+pub(crate) fn allow_mult(answer: &Answer) -> Option<bool> {
+    let props = parse(&answer.body).ok().filter(|_| answer.status == 200)?;
+    Some(props.get("allow_mult") == Some(&Value::Bool(true)))
+}
+
+/// Where the properties of a bucket are.
+pub(crate) fn target(bucket: &str) -> String {
+    [bucket, "/props"].concat()
 }
 
 async fn properties(objects: &Objects, deadline: Instant) -> Result<Map<String, Value>, Fault> {
     // An unknown type is told apart from a starting node by the caller, which needs the time to do so.
     let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-    let answer = objects.send(Request::get(target(objects)), half).await?;
+    let answer = objects.send(Request::get(target(objects.bucket())), half).await?;
     if answer.status != 200 {
         return Err(of_status(
             "props",
             answer.status,
-            answer.is_text(),
+            !answer.is_html(),
             &answer.text(),
         ));
     }
@@ -170,7 +186,7 @@ async fn set(objects: &Objects, wanted: &Map<String, Value>, deadline: Instant) 
 async fn put(objects: &Objects, wanted: &Map<String, Value>, deadline: Instant) -> Result<(), Fault> {
     let request = Request {
         method: Method::PUT,
-        target: target(objects),
+        target: target(objects.bucket()),
         vclock: None,
         body: Some(Bytes::from(json!({ "props": wanted }).to_string())),
     };

@@ -41,6 +41,8 @@ pub(crate) struct Fault {
     pub(crate) again: Again,
     /// Whether a node may have got a write and may yet apply it.
     pub(crate) sent: bool,
+    /// Whether replicas may be apart for a while, so that what is written meanwhile misses what others write.
+    pub(crate) apart: bool,
 }
 
 impl Fault {
@@ -50,7 +52,14 @@ impl Fault {
             message: message.into(),
             again: Again::Never,
             sent: false,
+            apart: false,
         }
+    }
+
+    /// The same, saying that replicas may be apart.
+    pub(crate) const fn apart(mut self) -> Self {
+        self.apart = true;
+        self
     }
 
     pub(crate) const fn again(mut self, again: Again) -> Self {
@@ -76,7 +85,7 @@ impl Fault {
     }
 }
 
-/// What an answer means that is neither a value nor a plain absence. `text` says that the body is plain text.
+/// What an answer means that is neither a value nor a plain absence. `text` says that the body is not HTML.
 pub(crate) fn of_status(host: &str, status: u16, text: bool, body: &str) -> Fault {
     let said: String = body.chars().filter(|c| !c.is_control()).take(160).collect();
     let fault = |kind, advice: &str| {
@@ -85,7 +94,9 @@ pub(crate) fn of_status(host: &str, status: u16, text: bool, body: &str) -> Faul
     };
     match status {
         // A node that starts knows no route yet; one that has started never answers so.
-        404 if !text => fault(ErrorKind::Unavailable, "the node is starting").again(Again::Later),
+        404 if !text => fault(ErrorKind::Unavailable, "the node is starting")
+            .again(Again::Later)
+            .apart(),
         404 if body.starts_with("Unknown bucket type") => fault(
             ErrorKind::ConfigInvalid,
             ": create and activate it with `riak admin bucket-type`, or leave `type` out of the store url",
@@ -118,12 +129,20 @@ pub(crate) fn of_status(host: &str, status: u16, text: bool, body: &str) -> Faul
                 .iter()
                 .any(|word| body.contains(word)) =>
         {
-            fault(ErrorKind::Unavailable, "").again(Again::Later).sent(true)
+            fault(ErrorKind::Unavailable, "")
+                .again(Again::Later)
+                .sent(true)
+                .apart()
         }
         500 if text && body.contains("overload") => {
             fault(ErrorKind::Unavailable, "").again(Again::Later).sent(true)
         }
         503 if body.contains("timed out") => fault(ErrorKind::Timeout, "").again(Again::Elsewhere).sent(true),
+        // Fewer replicas than are asked for: `PR-value unsatisfied` and the like.
+        503 if body.contains("unsatisfied") => fault(ErrorKind::Unavailable, "")
+            .again(Again::Later)
+            .sent(true)
+            .apart(),
         502..=504 => fault(ErrorKind::Unavailable, "").again(Again::Later).sent(true),
         408 | 429 => fault(ErrorKind::Unavailable, "").again(Again::Later),
         // Anything else of this kind is a crash inside the node: another may do better.

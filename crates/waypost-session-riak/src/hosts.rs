@@ -27,6 +27,8 @@ struct State {
     failures: u32,
     failed_at: Option<Instant>,
     probing: bool,
+    /// Replicas may have been apart since a request last succeeded.
+    apart: bool,
 }
 
 impl Host {
@@ -42,10 +44,16 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has been answered properly.
-    pub(crate) fn succeeded(&self) {
+    /// A request has been answered properly. Returns whether replicas may have been apart before.
+    pub(crate) fn succeeded(&self) -> bool {
         let mut state = self.state();
         (state.ejected, state.failures, state.failed_at) = (false, 0, None);
+        core::mem::take(&mut state.apart)
+    }
+
+    /// A request has failed in a way that tells of replicas which are apart.
+    pub(crate) fn came_apart(&self) {
+        self.state().apart = true;
     }
 
     /// A request has failed for a reason that lies with the node. Returns how long to wait before probing it, unless somebody

@@ -60,6 +60,10 @@ impl Answer {
         self.content_type.is_empty() || self.content_type.starts_with("text/plain")
     }
 
+    pub(crate) fn is_html(&self) -> bool {
+        self.content_type.starts_with("text/html")
+    }
+
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -165,29 +169,40 @@ fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 /// No whole answer came.
 fn lost(host: &str, error: &reqwest::Error, write: bool) -> Fault {
+    // The innermost cause says why; none of them knows the password.
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let cause = cause.to_string();
     if error.is_connect() && !error.is_timeout() {
-        // The innermost cause says why; none of them knows the password.
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
+        if cause.to_ascii_lowercase().contains("certificate") {
+            let message = format!(
+                "{host}: {cause}: name the PEM file of the authority that vouches for the node by `ca-file` in the store url"
+            );
+            return Fault::new(ErrorKind::ConfigInvalid, message).again(Again::Elsewhere);
         }
         let message = format!("{host}: {cause}");
-        let kind = if message.to_ascii_lowercase().contains("certificate") {
-            ErrorKind::ConfigInvalid
-        } else {
-            ErrorKind::Unavailable
-        };
-        return Fault::new(kind, message).again(Again::Elsewhere);
+        return Fault::new(ErrorKind::Unavailable, message)
+            .again(Again::Elsewhere)
+            .apart();
     }
     if error.is_timeout() {
         let message = format!("{host}: no answer in time");
         // Nothing of a request is sent before its connection stands.
         let sent = write && !error.is_connect();
-        return Fault::new(ErrorKind::Timeout, message)
+        let fault = Fault::new(ErrorKind::Timeout, message)
             .again(Again::Elsewhere)
             .sent(sent);
+        return if error.is_connect() { fault.apart() } else { fault };
     }
-    let message = format!("{host}: the connection was lost before the answer was complete");
+    if cause.contains("invalid HTTP") {
+        let message = format!(
+            "{host}: what answers is not HTTP: write riak+https:// in the store url if the node speaks TLS"
+        );
+        return Fault::new(ErrorKind::ConfigInvalid, message);
+    }
+    let message = format!("{host}: the connection was lost before the answer was complete: {cause}");
     Fault::new(ErrorKind::Unavailable, message)
         .again(Again::Later)
         .sent(write)

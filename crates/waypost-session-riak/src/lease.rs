@@ -26,6 +26,9 @@ pub(crate) struct Record {
     /// It has ended, for good.
     #[serde(rename = "o", default)]
     pub(crate) over: bool,
+    /// How often somebody has found that this owner holds what it has lost.
+    #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
+    pub(crate) checks: u64,
     #[serde(rename = "t")]
     pub(crate) term_ms: u64,
     #[serde(rename = "l")]
@@ -40,6 +43,7 @@ impl Record {
             counter: 1,
             draining: false,
             over: false,
+            checks: 0,
             term_ms: u64::try_from(term.as_millis()).unwrap_or(u64::MAX),
             location: location.as_str().to_owned(),
         }
@@ -53,6 +57,7 @@ impl Record {
             counter: 0,
             draining: false,
             over: true,
+            checks: 0,
             term_ms: 0,
             location: "-".to_owned(),
         }
@@ -93,15 +98,22 @@ impl Record {
             };
         }
         let (draining, over) = (self.draining || other.draining, self.over || other.over);
+        let checks = self.checks.max(other.checks);
         let key = |record: &Self| (record.nonce, record.counter);
         let greater = (key(&self), &self.location) >= (key(&other), &other.location);
         let greatest = if greater { self } else { other };
         Self {
             draining,
             over,
+            checks,
             ..greatest
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// All siblings of a lease.
@@ -129,7 +141,7 @@ mod tests {
     #[test]
     fn joining_does_not_depend_on_order_or_repetition() {
         let mut drained = record(1, 1, 2, "x");
-        drained.draining = true;
+        (drained.draining, drained.checks) = (true, 3);
         let all = [
             record(1, 1, 3, "y"),
             drained,

@@ -127,6 +127,7 @@ impl RiakStore {
                         self.renewals.hold(
                             owner,
                             Held {
+                                noticed: record.checks,
                                 record,
                                 vclock: after.vclock,
                                 asked,

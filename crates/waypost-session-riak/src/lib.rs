@@ -2,6 +2,7 @@
 
 mod age;
 mod bucket;
+mod decide;
 mod fault;
 mod hosts;
 mod http;
@@ -10,6 +11,8 @@ mod key;
 mod lease;
 mod leases;
 mod liveness;
+#[cfg(test)]
+mod model;
 mod multipart;
 mod names;
 mod object;
@@ -20,6 +23,7 @@ mod sessions;
 mod settings;
 mod stamp;
 mod store;
+mod tell;
 
 pub use settings::SCHEMES;
 pub use store::RiakStore;

@@ -1,5 +1,6 @@
 //! Objects: read with all their siblings, written with the vclock of what was read, deleted; again where a node fails.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Weak};
 
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use waypost_session::{ErrorKind, StoreError};
 
 use crate::age;
+use crate::bucket;
 use crate::fault::{Again, Fault, of_status};
 use crate::hosts::{Host, Hosts};
 use crate::http::{Answer, Http, Request};
@@ -38,6 +40,8 @@ pub(crate) struct Objects {
     hosts: Hosts,
     slots: Semaphore,
     timeout: Duration,
+    /// How often a node was there again of which replicas may have been apart from others.
+    reunions: AtomicU64,
     /// `/types/T/buckets/B` or `/buckets/B`.
     bucket: String,
     read: String,
@@ -68,6 +72,7 @@ impl Objects {
             hosts: Hosts::new(settings.hosts.iter().map(host).collect(), turn),
             slots: Semaphore::new(settings.connections),
             timeout: settings.timeout,
+            reunions: AtomicU64::new(0),
             bucket,
             read: format!("?r={}&pr={}", q.r, q.pr),
             write: format!("?w={}&dw={}&pw={}", q.w, q.dw, q.pw),
@@ -81,6 +86,10 @@ impl Objects {
 
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
+    }
+
+    pub(crate) fn reunions(&self) -> u64 {
+        self.reunions.load(Ordering::Relaxed)
     }
 
     pub(crate) fn close(&self) {
@@ -197,13 +206,18 @@ impl Objects {
             drop(slot);
             let mut fault = match answer.and_then(|answer| understood(&host.shown, answer)) {
                 Ok(answer) => {
-                    host.succeeded();
+                    if host.succeeded() {
+                        self.reunions.fetch_add(1, Ordering::Relaxed);
+                    }
                     return Ok(answer);
                 }
                 Err(fault) => fault,
             };
             sent |= fault.sent && request.is_write();
             fault.sent = sent;
+            if fault.apart {
+                host.came_apart();
+            }
             if !tried.contains(&index) {
                 tried.push(index);
             }
@@ -234,7 +248,8 @@ impl Objects {
         }
         if let Some(pause) = host.failed() {
             tracing::warn!(node = %host.shown, "a Riak node fails and is left out until it answers again");
-            tokio::spawn(probe(Arc::downgrade(&self.http), Arc::clone(host), pause));
+            let props = bucket::target(&self.bucket);
+            tokio::spawn(probe(Arc::downgrade(&self.http), Arc::clone(host), props, pause));
         }
     }
 
@@ -253,9 +268,11 @@ impl Objects {
     }
 }
 
-/// Asks until the node answers or the store is closed.
-async fn probe(http: Weak<Http>, host: Arc<Host>, mut pause: Duration) {
+/// Asks until the node answers and allows siblings, or the store is closed. A node that was away when the bucket's properties were
+/// set may answer before it has learnt them.
+async fn probe(http: Weak<Http>, host: Arc<Host>, props: String, mut pause: Duration) {
     let ping = Request::get("/ping".to_owned());
+    let props = Request::get(props);
     loop {
         tokio::time::sleep(pause.mul_f64(0.75 + rand::random::<f64>() / 2.0)).await;
         let Some(http) = http.upgrade().filter(|http| !http.is_closed()) else {
@@ -263,8 +280,11 @@ async fn probe(http: Weak<Http>, host: Arc<Host>, mut pause: Duration) {
         };
         let answer = http.send(&host, &ping, PROBE_TIMEOUT).await;
         if answer.is_ok_and(|answer| answer.status == 200 && answer.body.starts_with(b"OK")) {
-            tracing::info!(node = %host.shown, "the Riak node answers again");
-            return host.answers();
+            let answer = http.send(&host, &props, PROBE_TIMEOUT).await;
+            if answer.is_ok_and(|answer| bucket::allow_mult(&answer) == Some(true)) {
+                tracing::info!(node = %host.shown, "the Riak node answers again");
+                return host.answers();
+            }
         }
         pause = (pause * 2).min(Duration::from_secs(5));
     }
@@ -285,7 +305,7 @@ fn understood(host: &str, answer: Answer) -> Result<Answer, Fault> {
     if matches!(answer.status, 200 | 204 | 300) || absent {
         return Ok(answer);
     }
-    Err(of_status(host, answer.status, answer.is_text(), &answer.text()))
+    Err(of_status(host, answer.status, !answer.is_html(), &answer.text()))
 }
 
 fn object(answer: &Answer) -> Result<Object, Fault> {

@@ -187,7 +187,8 @@ impl RiakStore {
         let _turn = self.turn(address).await;
         let key = key::session(address);
         let object = self.objects.get(&key, deadline).await?;
-        let Some(record) = View::of(&object)?.merged() else {
+        let view = View::of(&object)?;
+        let Some(record) = view.merged() else {
             return Ok(GONE);
         };
         let old = object.age.map_or_else(
@@ -202,6 +203,7 @@ impl RiakStore {
             }),
             Some(_) if old => {
                 self.objects.delete(&key, object.vclock, deadline).await?;
+                self.tell(&view.unaware(), deadline).await;
                 Ok(Examined {
                     removed: true,
                     keep: false,
@@ -212,6 +214,7 @@ impl RiakStore {
                 self.objects
                     .put_blind(&key, object.vclock, body, deadline)
                     .await?;
+                self.tell(&view.unaware(), deadline).await;
                 Ok(Examined {
                     removed: true,
                     keep: true,
@@ -219,6 +222,7 @@ impl RiakStore {
             }
             None if old => {
                 self.objects.delete(&key, object.vclock, deadline).await?;
+                self.tell(&view.unaware(), deadline).await;
                 Ok(GONE)
             }
             None => Ok(Examined {

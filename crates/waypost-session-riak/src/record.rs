@@ -22,7 +22,7 @@ const BEATEN_FOR: Duration = Duration::from_secs(60);
 /// after its claim raises the revision: a release makes revision 1 without a holder, so it beats the claim that it
 /// releases and no other. A restore after it makes revision 2, and so on. Records are totally ordered: merging is taking
 /// the greatest, and no order of writes and reads matters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     /// The greatest claim there was: its seq is never given again.
     pub(crate) claim: Session,
@@ -102,6 +102,12 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// A view of these siblings.
+    #[cfg(test)]
+    pub(crate) const fn new(records: Vec<Record>) -> Self {
+        Self { records }
+    }
+
     pub(crate) fn of(object: &Object) -> Result<Self, Fault> {
         let records = object.values.iter().map(|value| Record::decode(value));
         let records = records
@@ -133,6 +139,22 @@ impl View {
                 .chain(&record.beaten)
                 .chain(core::iter::once(&record.claim))
         })
+    }
+
+    /// Holders that have lost to the record that stands without the writer of that record knowing: nobody has told them.
+    pub(crate) fn unaware(&self) -> Vec<Session> {
+        let Some(top) = self.records.iter().max_by(|one, two| one.cmp_rank(two)) else {
+            return Vec::new();
+        };
+        let holders = self.records.iter().filter_map(|record| record.holder.as_ref());
+        let mut unaware: Vec<Session> = holders
+            .filter(|session| Some(*session) != top.holder.as_ref() && **session != top.claim)
+            .filter(|session| !top.beaten.contains(session))
+            .cloned()
+            .collect();
+        unaware.sort_by(cmp_sessions);
+        unaware.dedup();
+        unaware
     }
 
     /// Sessions that were held at the same time as others: those that a claim made meanwhile has displaced too.

@@ -22,6 +22,8 @@ const AT_ONCE: usize = 128;
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) record: Record,
+    /// How many of the record's `checks` a renewal has answered with a new generation.
+    pub(crate) noticed: u64,
     pub(crate) vclock: Option<String>,
     /// When that write was begun, by both clocks: the monotonic one stands still while a machine sleeps.
     pub(crate) asked: MonoTime,
@@ -45,6 +47,15 @@ impl Renewals {
 
     pub(crate) fn drop(&self, owner: &Owner) {
         self.held().remove(owner);
+    }
+
+    /// Whether this handle renews the owner's lease.
+    pub(crate) fn has(&self, owner: &Owner) -> bool {
+        self.held().contains_key(owner)
+    }
+
+    fn noticed(&self, owner: &Owner) -> u64 {
+        self.held().get(owner).map_or(0, |held| held.noticed)
     }
 
     /// The lease was changed without being renewed, and now stands like this.
@@ -154,9 +165,13 @@ impl RiakStore {
             return Ok(Renewal::Superseded(Incarnation(merged.incarnation)));
         }
         self.liveness.judge(asked, &owner.identity, &merged, None);
+        if merged.checks > self.renewals.noticed(owner) {
+            self.note_loss();
+        }
         self.renewals.hold(
             owner.clone(),
             Held {
+                noticed: merged.checks,
                 record: merged,
                 vclock: after.vclock.clone(),
                 asked,

@@ -9,10 +9,11 @@ use waypost_session::{Claimed, ErrorKind, Released, Restored};
 use waypost_types::{Address, Identity, Owner, Seq, Session};
 
 use crate::RiakStore;
+use crate::decide::{self, Restore};
 use crate::fault::{Again, Fault};
 use crate::key;
 use crate::liveness::Standing;
-use crate::record::{Record, View, cmp_sessions};
+use crate::record::{Record, View};
 
 /// How many entries of a batch are under way at once; the connections bound them further.
 const AT_ONCE: usize = 128;
@@ -71,7 +72,6 @@ impl RiakStore {
         noted?;
         let mut sent = false;
         for _ in 0..ROUNDS {
-            let standing = before.merged();
             let seen = before.sessions().map(|session| session.seq.0).max().unwrap_or(0);
             let seq = self.stamps.next(seen).ok_or_else(|| {
                 Fault::new(
@@ -93,7 +93,15 @@ impl RiakStore {
                     if after.has_siblings() {
                         self.tidy(&key, &after, object.vclock, deadline).await;
                     }
-                    return Ok(self.report(mine, standing, &before, &after));
+                    let claim = decide::claimed(&mine, &before, &after);
+                    if claim.lost {
+                        self.note_loss();
+                    }
+                    self.tell(&claim.unaware, deadline).await;
+                    return Ok(Claimed {
+                        seq: mine.seq,
+                        displaced: claim.displaced,
+                    });
                 }
                 Err(fault) if fault.again == Again::AfterReading => {
                     sent |= fault.sent;
@@ -106,39 +114,6 @@ impl RiakStore {
             }
         }
         Err(contended().sent(sent))
-    }
-
-    /// What a claim did, from what was there before and what stands after it.
-    ///
-    /// Of claims made at the same time at least one sees the other. The greater one reports the lesser as displaced. One
-    /// that sees that it has lost reports the winner in the place of the displaced, unless it has displaced somebody else, who
-    /// must be told; either way the next heartbeat has another generation, so that its owner checks what it holds.
-    fn report(&self, mine: Session, standing: Option<Record>, before: &View, after: &View) -> Claimed {
-        let known: Vec<&Session> = before.sessions().collect();
-        let met = after
-            .held()
-            .filter(|session| cmp_sessions(session, &mine).is_lt() && !known.contains(session));
-        let displaced = met
-            .chain(standing.as_ref().and_then(|record| record.holder.as_ref()))
-            .max_by(|one, two| cmp_sessions(one, two))
-            .cloned();
-        let winner = after
-            .merged()
-            .map(|record| record.holder.unwrap_or(record.claim))
-            .filter(|winner| cmp_sessions(winner, &mine).is_gt());
-        let displaced = match winner {
-            None => displaced,
-            Some(winner) => {
-                self.note_loss();
-                displaced
-                    .filter(|loser| ![&mine.owner, &winner.owner].contains(&&loser.owner))
-                    .or(Some(winner))
-            }
-        };
-        Claimed {
-            seq: mine.seq,
-            displaced,
-        }
     }
 
     /// Replaces siblings by the one record that they merge to. Nothing depends on it.
@@ -177,24 +152,21 @@ impl RiakStore {
                 .view(address, deadline)
                 .await
                 .map_err(|fault| fault.sent(sent))?;
-            let Some(record) = view
-                .merged()
-                .filter(|record| record.holder.as_ref() == Some(session))
-            else {
+            let Some(record) = decide::release(session, &view) else {
                 return Ok(if sent {
                     Released::Released
                 } else {
                     Released::NotOwner
                 });
             };
-            let body = record.with_holder(None).encode()?;
             match self
                 .objects
-                .put_blind(&key::session(address), vclock, body, deadline)
+                .put_blind(&key::session(address), vclock, record.encode()?, deadline)
                 .await
             {
                 Ok(()) => {
                     self.journals.released(&session.owner);
+                    self.tell(&view.unaware(), deadline).await;
                     return Ok(Released::Released);
                 }
                 Err(fault) if fault.again == Again::AfterReading => sent |= fault.sent,
@@ -224,10 +196,10 @@ impl RiakStore {
         let mut sent = false;
         let (mut view, mut vclock) = self.view(address, deadline).await?;
         for _ in 0..ROUNDS {
-            let record = match restored(&mine, &view) {
-                Outcome::Stands => return Ok(Restored::Held),
-                Outcome::Lost(winner) => return Ok(Restored::Lost(winner)),
-                Outcome::Write(record) => record,
+            let (record, unaware) = match decide::restore(&mine, &view) {
+                Restore::Stands => return Ok(Restored::Held),
+                Restore::Lost(winner) => return Ok(Restored::Lost(winner)),
+                Restore::Write { record, unaware } => (record, unaware),
             };
             if !noted {
                 let addresses = vec![address.clone()];
@@ -246,6 +218,7 @@ impl RiakStore {
                 // Looked at once more: it stands, or it has met something greater.
                 Ok(object) => {
                     sent = true;
+                    self.tell(&unaware, deadline).await;
                     view = View::of(&object).map_err(|fault| fault.sent(true))?;
                     vclock = object.vclock;
                 }
@@ -297,7 +270,15 @@ impl RiakStore {
 
     async fn holders(&self, addresses: &[Address], batch: Instant) -> Result<Vec<Option<Session>>, Fault> {
         let reads = stream::iter(addresses.iter().cloned().map(|address| async move {
-            let (view, _) = self.view(&address, self.entry_deadline(batch)).await?;
+            let deadline = self.entry_deadline(batch);
+            let (view, vclock) = self.view(&address, deadline).await?;
+            let unaware = view.unaware();
+            if !unaware.is_empty() {
+                // Replicas have met that had not known of each other. The record that stands is written before those who
+                // have lost are told, so that it is what they find.
+                self.tidy(&key::session(&address), &view, vclock, deadline).await;
+                self.tell(&unaware, deadline).await;
+            }
             Ok(view.merged().and_then(|record| record.holder))
         }));
         reads.buffered(AT_ONCE).try_collect().await
@@ -328,33 +309,6 @@ impl RiakStore {
         let live: Vec<Option<Owner>> = reads.buffered(AT_ONCE).try_collect().await?;
         Ok(live.into_iter().flatten().collect())
     }
-}
-
-enum Outcome {
-    Stands,
-    Lost(Session),
-    Write(Record),
-}
-
-/// What putting a session back comes to.
-fn restored(mine: &Session, view: &View) -> Outcome {
-    let Some(record) = view.merged() else {
-        return Outcome::Write(Record::claimed(mine.clone(), view));
-    };
-    if let Some(holder) = &record.holder {
-        let same_server = holder.owner.identity == mine.owner.identity && holder.seq == mine.seq;
-        if holder == mine {
-            return Outcome::Stands;
-        }
-        if holder.seq >= mine.seq && !(same_server && holder.owner.incarnation < mine.owner.incarnation) {
-            return Outcome::Lost(holder.clone());
-        }
-    }
-    Outcome::Write(if mine.seq > record.claim.seq {
-        Record::claimed(mine.clone(), view)
-    } else {
-        record.with_holder(Some(mine.clone()))
-    })
 }
 
 fn contended() -> Fault {

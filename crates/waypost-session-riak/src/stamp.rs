@@ -31,7 +31,11 @@ impl Stamps {
 
     /// A number greater than `seen`; `None` when they are used up.
     pub(crate) fn next(&self, seen: u64) -> Option<u64> {
-        let now = now();
+        self.next_at(now(), seen)
+    }
+
+    /// The same when the wall clock shows `now`.
+    pub(crate) fn next_at(&self, now: u64, seen: u64) -> Option<u64> {
         let above = seen.max(now).max(self.clock.fetch_max(now, Ordering::Relaxed));
         let next = (above / STEP).checked_mul(STEP)?.checked_add(self.own)?;
         if next > above {
@@ -48,7 +52,7 @@ pub(crate) fn now() -> u64 {
     from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn from_millis(millis: u64) -> u64 {
+pub(crate) fn from_millis(millis: u64) -> u64 {
     millis.saturating_mul(STEP)
 }
 

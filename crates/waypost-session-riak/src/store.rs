@@ -130,7 +130,8 @@ impl RiakStore {
         let reasons = self
             .losses
             .load(Ordering::Relaxed)
-            .wrapping_add(self.liveness.risen());
+            .wrapping_add(self.liveness.risen())
+            .wrapping_add(self.objects.reunions());
         self.marker
             .load(Ordering::Relaxed)
             .wrapping_add(reasons.wrapping_mul(0x9e37_79b9_7f4a_7c15))

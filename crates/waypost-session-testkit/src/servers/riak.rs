@@ -13,6 +13,7 @@ mod http;
 mod props;
 mod replica;
 mod routes;
+mod tls;
 
 use core::time::Duration;
 use std::io;
@@ -32,6 +33,7 @@ pub struct RiakOptions {
     delay: Duration,
     seed: u64,
     credentials: Option<(String, String)>,
+    tls: bool,
 }
 
 impl Default for RiakOptions {
@@ -49,6 +51,7 @@ impl RiakOptions {
             delay: Duration::ZERO,
             seed: 1,
             credentials: None,
+            tls: false,
         }
     }
 
@@ -80,12 +83,20 @@ impl RiakOptions {
         self
     }
 
+    /// Answers by TLS alone, under a certificate of its own.
+    #[must_use]
+    pub const fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Starts the nodes on free ports.
     ///
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(self) -> io::Result<RiakStandIn> {
         let cluster = Arc::new(Cluster::new(self.nodes, self.delay, self.seed));
+        let tls = self.tls.then(tls::Tls::new).transpose()?;
         let mut nodes = Vec::new();
         for index in 0..self.nodes {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -94,7 +105,9 @@ impl RiakOptions {
                 .credentials
                 .as_ref()
                 .map(|(user, password)| http::basic(user, password));
-            let node = Arc::new(http::Node::new(index, Arc::clone(&cluster), authorization));
+            let acceptor = tls.as_ref().map(tls::Tls::acceptor);
+            let node = http::Node::new(index, Arc::clone(&cluster), authorization, acceptor);
+            let node = Arc::new(node);
             let task = tokio::spawn(http::serve(listener, Arc::clone(&node)));
             nodes.push(Running {
                 port,
@@ -106,6 +119,7 @@ impl RiakOptions {
             nodes,
             cluster,
             credentials: self.credentials,
+            tls,
         })
     }
 }
@@ -123,6 +137,7 @@ pub struct RiakStandIn {
     nodes: Vec<Running>,
     cluster: Arc<Cluster>,
     credentials: Option<(String, String)>,
+    tls: Option<tls::Tls>,
 }
 
 impl RiakStandIn {
@@ -145,7 +160,18 @@ impl RiakStandIn {
             .as_ref()
             .map(|(user, password)| format!("{user}:{password}@"))
             .unwrap_or_default();
-        format!("riak+http://{user}{}/test", hosts.join(","))
+        let scheme = if self.tls.is_some() {
+            "riak+https"
+        } else {
+            "riak+http"
+        };
+        format!("{scheme}://{user}{}/test", hosts.join(","))
+    }
+
+    /// The PEM file by which clients trust nodes that answer by TLS.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<std::path::PathBuf> {
+        self.tls.as_ref().map(tls::Tls::ca_file)
     }
 
     /// The port of a node.

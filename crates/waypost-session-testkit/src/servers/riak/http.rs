@@ -5,9 +5,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 use super::cluster::Cluster;
 use super::dates::http_date;
@@ -25,9 +26,18 @@ pub(super) struct Node {
     pub(super) index: usize,
     pub(super) cluster: Arc<Cluster>,
     authorization: Option<String>,
+    acceptor: Option<Acceptor>,
     faults: Faults,
     requests: AtomicU64,
     connections: Mutex<Vec<AbortHandle>>,
+}
+
+struct Acceptor(TlsAcceptor);
+
+impl core::fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Acceptor")
+    }
 }
 
 /// What a client asked.
@@ -61,11 +71,17 @@ impl Request {
 }
 
 impl Node {
-    pub(super) fn new(index: usize, cluster: Arc<Cluster>, authorization: Option<String>) -> Self {
+    pub(super) fn new(
+        index: usize,
+        cluster: Arc<Cluster>,
+        authorization: Option<String>,
+        acceptor: Option<TlsAcceptor>,
+    ) -> Self {
         Self {
             index,
             cluster,
             authorization,
+            acceptor: acceptor.map(Acceptor),
             faults: Faults::new(index as u64 + 1),
             requests: AtomicU64::new(0),
             connections: Mutex::default(),
@@ -117,7 +133,13 @@ pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
             let node = Arc::clone(&node);
             async move {
                 // A client that is gone needs no answer.
-                let _ = converse(stream, &node).await;
+                let _ = match &node.acceptor {
+                    None => converse(stream, &node).await,
+                    Some(Acceptor(acceptor)) => match acceptor.accept(stream).await {
+                        Ok(stream) => converse(stream, &node).await,
+                        Err(error) => Err(error),
+                    },
+                };
             }
         });
         let mut connections = node.connections.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,7 +148,7 @@ pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
     }
 }
 
-async fn converse(mut stream: TcpStream, node: &Node) -> io::Result<()> {
+async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
         let request = match read(&mut stream, &mut buffer).await? {
@@ -177,7 +199,7 @@ enum Incoming {
     End,
 }
 
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<Incoming> {
+async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<Incoming> {
     let head_end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
