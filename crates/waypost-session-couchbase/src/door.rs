@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use couchbase_core::address::Address;
 use couchbase_core::auth_mechanism::AuthMechanism;
 use couchbase_core::memdx::client::Client;
@@ -14,7 +15,9 @@ use couchbase_core::memdx::op_auth_saslauto::{Credentials, SASLAuthAutoOptions};
 use couchbase_core::memdx::op_bootstrap::{BootstrapOptions, OpBootstrap};
 use couchbase_core::memdx::ops_core::OpsCore;
 use couchbase_core::memdx::ops_util::OpsUtil;
-use couchbase_core::memdx::request::{GetCollectionIdRequest, HelloRequest, SelectBucketRequest};
+use couchbase_core::memdx::request::{
+    GetClusterConfigRequest, GetCollectionIdRequest, HelloRequest, SelectBucketRequest,
+};
 use couchbase_core::memdx::status::Status;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
@@ -25,9 +28,11 @@ use waypost_session::{ErrorKind, Host};
 use crate::fault::Fault;
 use crate::sdk::NO_DURABILITY;
 use crate::settings::Settings;
+use crate::view::ClusterView;
 
-/// Asks the hosts one after the other until one answers, and says what is wrong, if anything.
-pub(crate) async fn check(settings: &Settings, deadline: Instant) -> Result<(), Fault> {
+/// Asks the hosts one after the other until one answers, and says what is wrong, if anything; and else what that host knows
+/// of its cluster, where it can be asked.
+pub(crate) async fn check(settings: &Settings, deadline: Instant) -> Result<Option<ClusterView>, Fault> {
     let mut last = None;
     for (tried, host) in settings.hosts.iter().enumerate() {
         // What is left is shared among the hosts that are left.
@@ -41,10 +46,10 @@ pub(crate) async fn check(settings: &Settings, deadline: Instant) -> Result<(), 
             }
         }
     }
-    last.map_or(Ok(()), Err)
+    last.map_or(Ok(None), Err)
 }
 
-async fn ask(settings: &Settings, host: &Host, deadline: Instant) -> Result<(), Fault> {
+async fn ask(settings: &Settings, host: &Host, deadline: Instant) -> Result<Option<ClusterView>, Fault> {
     let port = host.port.unwrap_or_else(|| settings.port());
     let unreachable = |why: String| {
         let message = format!("{}:{port} cannot be reached: {why}", host.name);
@@ -58,7 +63,7 @@ async fn ask(settings: &Settings, host: &Host, deadline: Instant) -> Result<(), 
     if settings.tls && authorities.is_none() {
         // Whom the SDK trusts then is its own to know: that something listens is all that can be told.
         return match timeout_at(deadline, TcpStream::connect((host.name.as_str(), port))).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => Ok(None),
             Ok(Err(error)) => Err(unreachable(error.to_string())),
             Err(_) => Err(silent()),
         };
@@ -97,7 +102,7 @@ async fn ask(settings: &Settings, host: &Host, deadline: Instant) -> Result<(), 
     };
     match timeout_at(deadline, enter(settings, connection, deadline)).await {
         Ok(Err(refusal)) => Err(refusal.unwrap_or_else(silent)),
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(config)) => Ok(ClusterView::parse(&config, host, settings.tls)),
         Err(_) => Err(silent()),
     }
 }
@@ -128,12 +133,12 @@ enum Step {
     Collection,
 }
 
-/// Goes as far as a store would; a refusal without words is `None`.
+/// Goes as far as a store would, and gives the configuration; a refusal without words is `None`.
 async fn enter(
     settings: &Settings,
     connection: ConnectionType,
     deadline: Instant,
-) -> Result<(), Option<Fault>> {
+) -> Result<Bytes, Option<Fault>> {
     let (closed, _) = tokio::sync::oneshot::channel();
     let options = DispatcherOptions {
         unsolicited_packet_handler: Arc::new(|_| Box::pin(async {})),
@@ -173,7 +178,7 @@ async fn enter(
         }),
         select_bucket: Some(SelectBucketRequest::new(settings.bucket.clone())),
         deadline,
-        get_cluster_config: None,
+        get_cluster_config: Some(GetClusterConfigRequest { known_version: None }),
     };
     let entered = OpBootstrap::bootstrap(OpsCore {}, &client, bootstrap)
         .await
@@ -183,8 +188,12 @@ async fn enter(
     if settings.durability.level().is_some() && !is_durable {
         return Err(Some(Fault::new(ErrorKind::Unsupported, NO_DURABILITY)));
     }
+    // One that cannot be had is for the SDK to complain of.
+    let config = entered
+        .cluster_config
+        .map_or_else(Bytes::new, |answer| answer.config);
     if settings.is_default_collection() {
-        return Ok(());
+        return Ok(config);
     }
     let request = GetCollectionIdRequest::new(&settings.scope, &settings.collection);
     let wrong = |error| explain(settings, Step::Collection, &error);
@@ -193,7 +202,7 @@ async fn enter(
         .await
         .map_err(wrong)?;
     pending.recv().await.map_err(wrong)?;
-    Ok(())
+    Ok(config)
 }
 
 /// What the server's refusal means; `None` when it is none.

@@ -46,6 +46,11 @@ impl Fault {
         )
     }
 
+    /// The handle was closed.
+    pub(crate) fn closed() -> Self {
+        Self::new(ErrorKind::Unavailable, "the handle is closed")
+    }
+
     /// A document that is not what it should be.
     pub(crate) fn corrupt(what: &str) -> Self {
         Self::new(

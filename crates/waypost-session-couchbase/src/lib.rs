@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+mod client;
 mod door;
 mod fault;
 mod index;
@@ -15,6 +16,7 @@ mod sdk;
 mod sessions;
 mod settings;
 mod store;
+mod view;
 
 #[cfg(test)]
 mod tests;

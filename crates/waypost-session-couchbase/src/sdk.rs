@@ -302,12 +302,12 @@ async fn write<T>(
     match timeout_at(half_way(deadline), call).await {
         Err(_) => Ok(Wrote::Unknown(Fault::late().sent())),
         Ok(Ok(_)) => Ok(Wrote::Done),
-        Ok(Err(error)) => write_outcome(&error),
+        Ok(Err(error)) => write_outcome(error.kind()),
     }
 }
 
-fn write_outcome(error: &Error) -> Result<Wrote, Fault> {
-    match error.kind() {
+fn write_outcome(kind: &SdkKind) -> Result<Wrote, Fault> {
+    match kind {
         SdkKind::DocumentExists
         | SdkKind::CasMismatch
         | SdkKind::DocumentNotFound
@@ -376,4 +376,76 @@ fn definite(kind: &SdkKind) -> Option<Fault> {
         _ => return None,
     };
     Some(Fault::new(meaning, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use couchbase::error::InvalidArgumentErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_whole_seconds_and_never_what_the_client_would_make_of_less() {
+        for (given, sent) in [
+            (0, 1),
+            (1, 1),
+            (999, 1),
+            (1000, 1),
+            (1999, 1),
+            (86_400_000, 86_400),
+        ] {
+            assert_eq!(
+                seconds(Duration::from_millis(given)),
+                Duration::from_secs(sent),
+                "{given} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_unknown_and_what_was_not_is_an_error() {
+        let outcome = |kind: SdkKind| write_outcome(&kind);
+        for kind in [
+            SdkKind::DocumentExists,
+            SdkKind::CasMismatch,
+            SdkKind::DocumentNotFound,
+            SdkKind::DocumentLocked,
+        ] {
+            assert!(matches!(outcome(kind), Ok(Wrote::Refused)));
+        }
+        // A connection that died in flight comes as this.
+        for kind in [
+            SdkKind::OtherFailure("request cancelled: Closed in flight".to_owned()),
+            SdkKind::TemporaryFailure,
+            SdkKind::DurabilityAmbiguous,
+            SdkKind::InternalServerFailure,
+            SdkKind::RequestCanceled,
+            SdkKind::ServerTimeout,
+        ] {
+            assert!(
+                matches!(outcome(kind.clone()), Ok(Wrote::Unknown(fault)) if fault.sent),
+                "{kind}"
+            );
+        }
+        for (kind, meaning) in [
+            (SdkKind::DurabilityImpossible, ErrorKind::Unavailable),
+            (SdkKind::DurabilityLevelNotAvailable, ErrorKind::ConfigInvalid),
+            (SdkKind::CollectionNotFound, ErrorKind::ConfigInvalid),
+            (SdkKind::AuthenticationFailure, ErrorKind::PermissionDenied),
+            (SdkKind::ClusterDropped, ErrorKind::Unavailable),
+            (SdkKind::ValueTooLarge, ErrorKind::LimitExceeded),
+        ] {
+            assert_eq!(outcome(kind).unwrap_err().kind, meaning);
+        }
+        let argument =
+            |name: &str| SdkKind::InvalidArgument(InvalidArgumentErrorKind::new(name.to_owned(), "no"));
+        assert_eq!(
+            outcome(argument(DURABILITY_ARGUMENT)).unwrap_err().kind,
+            ErrorKind::Unsupported
+        );
+        assert_eq!(
+            outcome(argument("key")).unwrap_err().kind,
+            ErrorKind::ConfigInvalid
+        );
+    }
 }

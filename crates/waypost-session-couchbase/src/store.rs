@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
@@ -12,7 +12,7 @@ use waypost_session::{
 };
 use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq, Session};
 
-use crate::door;
+use crate::client::Client;
 use crate::fault::{Fault, Verb};
 use crate::index::Index;
 use crate::keys::Keys;
@@ -21,8 +21,6 @@ use crate::reclaim::Graveyard;
 use crate::sdk::Docs;
 use crate::settings::{SCHEMES, Settings};
 
-/// Opening takes several round trips on connections that first have to be made.
-const OPEN_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 /// How long a network may hold a write back.
 const REST_MIN: Duration = Duration::from_secs(10);
 
@@ -31,7 +29,7 @@ const REST_MIN: Duration = Duration::from_secs(10);
 /// One handle for a process is enough: calls share its connections. Works on any tokio runtime with time and I/O enabled,
 /// and spawns tasks there, so it must be opened inside of one.
 pub struct CouchbaseStore {
-    pub(crate) docs: Mutex<Option<Arc<Docs>>>,
+    pub(crate) client: Arc<Client>,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) index: Index,
@@ -74,18 +72,15 @@ impl CouchbaseStore {
 
     pub(crate) async fn with_keys(settings: Settings, keys: Keys, shown: String) -> Result<Self, StoreError> {
         let wrong = |fault: Fault| fault.into_error(Verb::read("open"), false);
-        let patience = settings.timeout.max(OPEN_TIMEOUT_MIN);
-        door::check(&settings, Instant::now() + patience)
+        let client = Client::connect(settings.clone(), keys.members())
             .await
             .map_err(wrong)?;
-        let deadline = Instant::now() + patience;
-        let docs = Docs::open(&settings, &keys.members(), deadline)
-            .await
-            .map_err(wrong)?;
+        let deadline = Instant::now() + settings.timeout;
+        let docs = client.docs().ok_or_else(|| wrong(Fault::closed()))?;
         // Makes the mark that tells when the bucket was emptied, and shows that the collection can be written.
         members::read(&docs, &keys, deadline).await.map_err(wrong)?;
         Ok(Self {
-            docs: Mutex::new(Some(Arc::new(docs))),
+            client,
             rest: settings.timeout * 2 + REST_MIN,
             settings,
             keys,
@@ -114,18 +109,19 @@ impl CouchbaseStore {
         verb: Verb,
         call: impl AsyncFnOnce(&Docs, Instant) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let docs = self.docs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(docs) = docs else {
-            let closed = Fault::new(ErrorKind::Unavailable, "the handle is closed");
-            return Err(closed.into_error(verb, false));
+        let Some(docs) = self.client.docs() else {
+            return Err(Fault::closed().into_error(verb, false));
         };
         let deadline = Instant::now() + self.settings.timeout;
-        match timeout_at(deadline, call(&docs, deadline)).await {
-            Ok(Ok(answer)) => Ok(answer),
+        let result = timeout_at(deadline, call(&docs, deadline)).await;
+        let result = result.unwrap_or_else(|_| Err(Fault::late()));
+        result.map_err(|fault| {
+            if fault.kind == ErrorKind::Timeout {
+                self.client.was_late();
+            }
             // Of a batch, or of the several writes of one change, another part may have been applied.
-            Ok(Err(fault)) => Err(fault.into_error(verb, true)),
-            Err(_) => Err(Fault::late().into_error(verb, true)),
-        }
+            fault.into_error(verb, true)
+        })
     }
 }
 
@@ -234,8 +230,6 @@ impl SessionStore for CouchbaseStore {
     }
 
     async fn close(&self) {
-        // Calls under way keep the connections until they end.
-        let docs = self.docs.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(docs);
+        self.client.close();
     }
 }

@@ -33,7 +33,7 @@ async fn server(store: &CouchbaseStore, name: &str) -> Owner {
 }
 
 fn docs(store: &CouchbaseStore) -> Arc<Docs> {
-    store.docs.lock().unwrap().clone().unwrap()
+    store.client.docs().unwrap()
 }
 
 fn soon() -> Instant {

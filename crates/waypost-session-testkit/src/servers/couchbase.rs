@@ -177,6 +177,12 @@ impl CouchbaseCluster {
         self.shared.documents.keys()
     }
 
+    /// The node that has the document of this key.
+    #[must_use]
+    pub fn owner_of(&self, key: &str) -> usize {
+        self.shared.topology().owner(topology::vbucket(key.as_bytes()))
+    }
+
     /// Drops all named collections, as an administrator may.
     pub fn drop_collections(&self) {
         let mut dropped = self

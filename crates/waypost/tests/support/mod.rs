@@ -1,6 +1,8 @@
 //! Real processes, driven through their standard streams. Every wait has a deadline; a process ends with its handle.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod scenario;
+
 use std::fmt::Debug;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;

@@ -12,7 +12,7 @@ use super::memcached::Link;
 use super::opcode::{self, status};
 use super::scram::{Conversation, MECHANISM};
 use super::trouble::Trouble;
-use super::{Shared, config};
+use super::{Shared, config, topology};
 
 /// Answers waiting to be written.
 const QUEUE: usize = 1024;
@@ -109,8 +109,14 @@ impl Connection {
                 return answers.send(answer.encode(opcode, opaque)).await.is_ok();
             }
         };
-        if !self.shared.topology().is_owner(self.node, request.vbucket) {
-            let answer = self.not_mine();
+        let misplaced = if request.vbucket != topology::vbucket(&key) {
+            Some(Answer::status(status::INVALID))
+        } else if self.shared.topology().owner(request.vbucket) != self.node {
+            Some(self.not_mine())
+        } else {
+            None
+        };
+        if let Some(answer) = misplaced {
             return answers.send(answer.encode(opcode, opaque)).await.is_ok();
         }
         self.shared.count(name);

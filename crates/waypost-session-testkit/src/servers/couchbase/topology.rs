@@ -3,6 +3,21 @@
 /// Enough that keys are spread, few enough that the configuration is short.
 pub(super) const VBUCKETS: u16 = 64;
 
+/// The vbucket of a key, as clients compute it: from its CRC-32.
+pub(super) fn vbucket(key: &[u8]) -> u16 {
+    let crc = key.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 {
+                crc >> 1 ^ 0xedb8_8320
+            } else {
+                crc >> 1
+            }
+        })
+    });
+    let hash = u16::try_from((!crc >> 16) & 0x7fff).unwrap_or_default();
+    hash % VBUCKETS
+}
+
 /// The nodes and what each of them owns. Nodes are named by their number from the start.
 #[derive(Debug, Clone)]
 pub(super) struct Topology {
@@ -32,8 +47,9 @@ impl Topology {
         usize::from(vbucket) % self.members.len()
     }
 
-    pub(super) fn is_owner(&self, node: usize, vbucket: u16) -> bool {
-        vbucket < VBUCKETS && self.members[self.position(vbucket)] == node
+    /// The node that has a vbucket.
+    pub(super) fn owner(&self, vbucket: u16) -> usize {
+        self.members[self.position(vbucket)]
     }
 
     pub(super) fn is_member(&self, node: usize) -> bool {
@@ -52,5 +68,29 @@ impl Topology {
             self.members.push(node);
             self.revision += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_vbucket_has_a_member_and_a_change_is_a_revision() {
+        let mut topology = Topology::new(vec![1, 2, 3]);
+        let owners = |topology: &Topology| {
+            (0..VBUCKETS)
+                .map(|n| topology.owner(n))
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        assert_eq!(owners(&topology), [0, 1, 2].into());
+        topology.fail_over(1);
+        topology.fail_over(1);
+        assert_eq!((owners(&topology), topology.revision), ([0, 2].into(), 2));
+        topology.rebalance_in(1);
+        assert_eq!((owners(&topology), topology.revision), ([0, 1, 2].into(), 3));
+        assert_eq!(topology.ports(), [1, 3, 2]);
+        // The check value of CRC-32 is 0xcbf43926.
+        assert_eq!(vbucket(b"123456789"), (0xcbf4 & 0x7fff) % VBUCKETS);
     }
 }
