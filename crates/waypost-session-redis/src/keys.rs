@@ -96,19 +96,19 @@ impl Keys {
         self.key(partition, "s")
     }
 
+    /// What all keys of a partition begin with: scripts add what is in [`counter`](Self::counter) and the like.
+    pub(crate) fn base(&self, partition: usize) -> String {
+        self.key(partition, "")
+    }
+
     /// Set: owners that have an index in this partition.
     pub(crate) fn owners(&self, partition: usize) -> String {
         self.key(partition, "o")
     }
 
-    /// What the indexes' names begin with; the owner follows.
-    pub(crate) fn index_prefix(&self, partition: usize) -> String {
-        self.key(partition, "i:")
-    }
-
     /// Set: the addresses of one owner in this partition.
     pub(crate) fn index(&self, partition: usize, owner: &str) -> String {
-        self.index_prefix(partition) + owner
+        self.key(partition, "i:") + owner
     }
 
     /// String: says since when the server that holds this place has not been emptied.
@@ -177,6 +177,7 @@ mod tests {
     #[test]
     fn the_keys_of_a_partition_carry_its_tag() {
         let keys = Keys::new("waypost:");
+        assert_eq!(keys.base(0), "waypost:{40821}:");
         assert_eq!(keys.sessions(0), "waypost:{40821}:s");
         assert_eq!(keys.index(63, "7 node a"), "waypost:{802}:i:7 node a");
         assert_eq!(keys.lease(&Identity::new("a").unwrap()), "waypost:{lease}:l:a");

@@ -12,7 +12,7 @@ use crate::exec::Call;
 use crate::fault::{Fault, Verb};
 use crate::keys::{self, LEASES, PARTITIONS};
 use crate::reply;
-use crate::scripts::{CLAIM, LOOKUP, RELEASE, RESTORE};
+use crate::scripts::{CLAIM, LOOKUP, RELEASE, RESTORE, Script};
 
 /// The greatest seq that servers can count exactly.
 const SEQ_MAX: u64 = 1 << 53;
@@ -20,20 +20,52 @@ const SEQ_MAX: u64 = 1 << 53;
 /// How often a look-up in a Cluster asks again whether an owner died or its session moved.
 const LOOKUP_ROUNDS: usize = 8;
 
-/// The entries of a batch by partition: for each partition in use, the positions of its entries.
-fn by_partition<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<(usize, Vec<usize>)> {
+/// What one call of a script is about.
+#[derive(Debug, Default)]
+struct Part {
+    /// Partitions, and how many entries each has.
+    partitions: Vec<(usize, usize)>,
+    /// Where the entries stand in the batch, partition by partition.
+    positions: Vec<usize>,
+}
+
+/// Sorts a batch by partition: a part for each partition in a Cluster, which lets no script touch two of them, and
+/// otherwise one part, because a call costs as much as about ten of its addresses.
+fn parts<'a>(addresses: impl Iterator<Item = &'a Address>, is_cluster: bool) -> Vec<Part> {
     let mut groups: Vec<Vec<usize>> = vec![Vec::new(); PARTITIONS];
     for (position, address) in addresses.enumerate() {
         groups[keys::partition(address)].push(position);
     }
-    groups
-        .into_iter()
-        .enumerate()
-        .filter(|(_, positions)| !positions.is_empty())
-        .collect()
+    let mut parts: Vec<Part> = Vec::new();
+    for (partition, positions) in groups.into_iter().enumerate() {
+        if positions.is_empty() {
+            continue;
+        }
+        if is_cluster || parts.is_empty() {
+            parts.push(Part::default());
+        }
+        if let Some(part) = parts.last_mut() {
+            part.partitions.push((partition, positions.len()));
+            part.positions.extend(positions);
+        }
+    }
+    parts
 }
 
 impl RedisStore {
+    fn parts<'a>(&self, addresses: impl Iterator<Item = &'a Address>) -> Vec<Part> {
+        parts(addresses, self.topology.is_cluster())
+    }
+
+    /// A call of a script with what all of them begin with.
+    fn call(&self, part: &Part, script: &'static Script, first: &str) -> Call {
+        let place = part.partitions.first().map_or(0, |(partition, _)| *partition);
+        let keys: Vec<String> = part.partitions.iter().map(|(p, _)| self.keys.base(*p)).collect();
+        Call::script(place, script, &keys)
+            .arg(first)
+            .args(part.partitions.iter().map(|(_, count)| *count))
+    }
+
     pub(crate) async fn claim_batch(
         &self,
         owner: &Owner,
@@ -41,20 +73,12 @@ impl RedisStore {
     ) -> Result<Vec<Claimed>, StoreError> {
         let verb = Verb::write("claim");
         let owner = keys::owner_text(owner);
-        let groups = by_partition(addresses.iter());
-        let calls = groups
+        let parts = self.parts(addresses.iter());
+        let calls = parts
             .iter()
-            .map(|(p, positions)| {
-                let keys = [
-                    self.keys.counter(*p),
-                    self.keys.sessions(*p),
-                    self.keys.owners(*p),
-                    self.keys.index(*p, &owner),
-                ];
-                Call::script(*p, &CLAIM, &keys)
-                    .arg(&owner)
-                    .arg(self.keys.index_prefix(*p))
-                    .args(positions.iter().map(|at| addresses[*at].as_str()))
+            .map(|part| {
+                self.call(part, &CLAIM, &owner)
+                    .args(part.positions.iter().map(|at| addresses[*at].as_str()))
             })
             .collect();
         let answers = self.topology.run(verb, calls).await?;
@@ -66,14 +90,14 @@ impl RedisStore {
                 };
                 addresses.len()
             ];
-            for ((_, positions), answer) in groups.iter().zip(answers) {
+            for (part, answer) in parts.iter().zip(answers) {
                 let answer = reply::array(answer)?;
                 let seq = Seq(reply::number(answer.first().ok_or_else(reply::strange)?)?);
-                for at in positions {
+                for at in &part.positions {
                     claimed[*at].seq = seq;
                 }
                 if let Some(Value::Array(records)) = answer.get(1) {
-                    for (at, record) in positions.iter().zip(records) {
+                    for (at, record) in part.positions.iter().zip(records) {
                         claimed[*at].displaced = reply::session(record)?;
                     }
                 }
@@ -90,26 +114,25 @@ impl RedisStore {
     ) -> Result<Vec<Released>, StoreError> {
         let verb = Verb::write("release");
         let owner = keys::owner_text(owner);
-        let groups = by_partition(sessions.iter().map(|(address, _)| address));
-        let calls = groups
+        let parts = self.parts(sessions.iter().map(|(address, _)| address));
+        let calls = parts
             .iter()
-            .map(|(p, positions)| {
-                Call::script(
-                    *p,
-                    &RELEASE,
-                    &[self.keys.sessions(*p), self.keys.index(*p, &owner)],
-                )
-                .arg(&owner)
-                .args(positions.iter().map(|at| sessions[*at].0.as_str()))
-                .args(positions.iter().map(|at| sessions[*at].1.0))
+            .map(|part| {
+                self.call(part, &RELEASE, &owner)
+                    .args(part.positions.iter().map(|at| sessions[*at].0.as_str()))
+                    .args(part.positions.iter().map(|at| sessions[*at].1.0))
             })
             .collect();
         let answers = self.topology.run(verb, calls).await?;
         let read = || {
             let mut released = vec![Released::NotOwner; sessions.len()];
-            for ((_, positions), answer) in groups.iter().zip(&answers) {
-                let answer = reply::text(answer).filter(|text| text.len() == positions.len());
-                for (at, digit) in positions.iter().zip(answer.ok_or_else(reply::strange)?.bytes()) {
+            for (part, answer) in parts.iter().zip(&answers) {
+                let answer = reply::text(answer).filter(|text| text.len() == part.positions.len());
+                for (at, digit) in part
+                    .positions
+                    .iter()
+                    .zip(answer.ok_or_else(reply::strange)?.bytes())
+                {
                     if digit == b'1' {
                         released[*at] = Released::Released;
                     }
@@ -131,30 +154,22 @@ impl RedisStore {
             return Err(Fault::new(ErrorKind::LimitExceeded, message).into_error(verb, false));
         }
         let owner = keys::owner_text(owner);
-        let groups = by_partition(sessions.iter().map(|(address, _)| address));
-        let calls = groups
+        let parts = self.parts(sessions.iter().map(|(address, _)| address));
+        let calls = parts
             .iter()
-            .map(|(p, positions)| {
-                let keys = [
-                    self.keys.counter(*p),
-                    self.keys.sessions(*p),
-                    self.keys.owners(*p),
-                    self.keys.index(*p, &owner),
-                ];
-                Call::script(*p, &RESTORE, &keys)
-                    .arg(&owner)
-                    .arg(self.keys.index_prefix(*p))
-                    .args(positions.iter().map(|at| sessions[*at].0.as_str()))
-                    .args(positions.iter().map(|at| sessions[*at].1.0))
+            .map(|part| {
+                self.call(part, &RESTORE, &owner)
+                    .args(part.positions.iter().map(|at| sessions[*at].0.as_str()))
+                    .args(part.positions.iter().map(|at| sessions[*at].1.0))
             })
             .collect();
         let answers = self.topology.run(verb, calls).await?;
         let read = || {
             let mut restored = vec![Restored::Held; sessions.len()];
-            for ((_, positions), answer) in groups.iter().zip(answers) {
+            for (part, answer) in parts.iter().zip(answers) {
                 for lost in reply::array(answer)?.chunks_exact(2) {
                     let place = usize::try_from(reply::number(&lost[0])?).ok();
-                    let at = place.and_then(|place| positions.get(place.wrapping_sub(1)));
+                    let at = place.and_then(|place| part.positions.get(place.wrapping_sub(1)));
                     let standing = reply::session(&lost[1])?.ok_or_else(reply::strange)?;
                     restored[*at.ok_or_else(reply::strange)?] = Restored::Lost(standing);
                 }
@@ -186,23 +201,22 @@ impl RedisStore {
         leases: &str,
         deadline: Instant,
     ) -> Result<Vec<Option<Session>>, Fault> {
-        let groups = by_partition(addresses.iter());
-        let calls = groups
+        let parts = self.parts(addresses.iter());
+        let calls = parts
             .iter()
-            .map(|(p, positions)| {
-                Call::script(*p, &LOOKUP, &[self.keys.sessions(*p)])
-                    .arg(leases)
-                    .args(positions.iter().map(|at| addresses[*at].as_str()))
+            .map(|part| {
+                self.call(part, &LOOKUP, leases)
+                    .args(part.positions.iter().map(|at| addresses[*at].as_str()))
             })
             .collect();
         let mut found = vec![None; addresses.len()];
         let answers = self.topology.run_each(calls, deadline).await;
-        for ((_, positions), answer) in groups.iter().zip(answers) {
+        for (part, answer) in parts.iter().zip(answers) {
             let records = reply::array(answer?)?;
-            if records.len() != positions.len() {
+            if records.len() != part.positions.len() {
                 return Err(reply::strange());
             }
-            for (at, record) in positions.iter().zip(&records) {
+            for (at, record) in part.positions.iter().zip(&records) {
                 found[*at] = reply::session(record)?;
             }
         }

@@ -11,8 +11,9 @@ use waypost::{Address, Event, Events, Outcome, Peer, store_registry};
 use super::{BURST, Counters, IN_FLIGHT, Server, Work};
 use crate::names::Names;
 
-/// Clients connected by one call.
-const BATCH: usize = 10_000;
+/// Clients connected by one call, and calls at a time.
+const BATCH: usize = 5000;
+const CALLS: usize = 2;
 
 #[derive(Debug, Clone)]
 pub(super) struct Waypost {
@@ -61,16 +62,20 @@ impl Server for Waypost {
             }
             return Ok(());
         }
-        let mut at = from;
-        while at < to {
-            let end = to.min(at + BATCH);
-            let addresses = (at..end)
+        // Two calls at a time: the store works on the one while the next is being made.
+        let peer = &self.peer;
+        let calls = (from..to).step_by(BATCH).map(|at| async move {
+            let addresses = (at..to.min(at + BATCH))
                 .map(|at| Address::new(names.get(at)))
                 .collect::<Result<Vec<_>, _>>()?;
-            for result in self.peer.connect_clients(&addresses).await {
+            for result in peer.connect_clients(&addresses).await {
                 result?;
             }
-            at = end;
+            anyhow::Ok(())
+        });
+        let mut calls = futures_util::stream::iter(calls).buffer_unordered(CALLS);
+        while let Some(result) = calls.next().await {
+            result?;
         }
         Ok(())
     }

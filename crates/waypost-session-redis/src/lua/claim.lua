@@ -1,42 +1,64 @@
--- Makes one owner the holder of addresses of one partition.
--- KEYS: counter, sessions, owners, index of the owner. ARGV: owner, prefix of the partition's indexes, addresses...
+-- Makes one owner the holder of addresses of one or more partitions.
+-- KEYS: what the keys of each partition begin with. ARGV: owner, how many addresses of each partition, addresses...
 -- Returns {seq} when every address was free, else {seq, {record or nil, ...}}.
+local owner = ARGV[1]
+local partitions = #KEYS
+local counters = {}
+for p = 1, partitions do counters[p] = KEYS[p] .. 'c' end
 local time = redis.call('TIME')
 local seq = time[1] * 1000000 + time[2]
-local last = tonumber(redis.call('GET', KEYS[1]) or '0')
-if seq <= last then seq = last + 1 end
+local given = redis.call('MGET', unpack(counters))
+for p = 1, partitions do
+  local last = tonumber(given[p] or '0')
+  if seq <= last then seq = last + 1 end
+end
 -- '%.0f' is exact for whole numbers below 2^53; tostring() is not.
 local text = string.format('%.0f', seq)
+local set = {}
+for p = 1, partitions do
+  set[2 * p - 1] = counters[p]
+  set[2 * p] = text
+end
 -- First, because it is refused when the server is out of memory: then nothing has been written yet.
-redis.call('SET', KEYS[1], text)
-local owner = ARGV[1]
-local old = redis.call('HMGET', KEYS[2], unpack(ARGV, 3))
+redis.call('MSET', unpack(set))
 local record = text .. ' ' .. owner
-local put = {}
-local displaced = nil
-local any = false
-for i = 1, #ARGV - 2 do
-  local address = ARGV[i + 2]
-  put[2 * i - 1] = address
-  put[2 * i] = record
-  local was = old[i]
-  if was then
-    any = true
-    local other = string.sub(was, string.find(was, ' ', 1, true) + 1)
-    if other ~= owner then
-      displaced = displaced or {}
-      local list = displaced[other]
-      if list then list[#list + 1] = address else displaced[other] = {address} end
+local answer = nil
+local first = partitions + 2
+for p = 1, partitions do
+  local base = KEYS[p]
+  local count = tonumber(ARGV[p + 1])
+  local last = first + count - 1
+  local old = redis.call('HMGET', base .. 's', unpack(ARGV, first, last))
+  local put = {}
+  local displaced = nil
+  for i = 1, count do
+    local address = ARGV[first + i - 1]
+    put[2 * i - 1] = address
+    put[2 * i] = record
+    local was = old[i]
+    if was then
+      if not answer then
+        answer = {}
+        for j = 1, #ARGV - partitions - 1 do answer[j] = false end
+      end
+      answer[first + i - 2 - partitions] = was
+      local other = string.sub(was, string.find(was, ' ', 1, true) + 1)
+      if other ~= owner then
+        displaced = displaced or {}
+        local list = displaced[other]
+        if list then list[#list + 1] = address else displaced[other] = {address} end
+      end
     end
   end
-end
-redis.call('HSET', KEYS[2], unpack(put))
-redis.call('SADD', KEYS[3], owner)
-redis.call('SADD', KEYS[4], unpack(ARGV, 3))
-if displaced then
-  for other, list in pairs(displaced) do
-    redis.call('SREM', ARGV[2] .. other, unpack(list))
+  redis.call('HSET', base .. 's', unpack(put))
+  redis.call('SADD', base .. 'o', owner)
+  redis.call('SADD', base .. 'i:' .. owner, unpack(ARGV, first, last))
+  if displaced then
+    for other, list in pairs(displaced) do
+      redis.call('SREM', base .. 'i:' .. other, unpack(list))
+    end
   end
+  first = last + 1
 end
-if any then return {text, old} end
+if answer then return {text, answer} end
 return {text}

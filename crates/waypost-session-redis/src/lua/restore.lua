@@ -1,55 +1,64 @@
--- Puts back sessions of one partition that may have been lost, each unless a claim with a greater seq stands there.
--- KEYS: counter, sessions, owners, index of the owner.
--- ARGV: owner, prefix of the partition's indexes, addresses..., their seqs...
+-- Puts back sessions of one or more partitions that may have been lost, each unless a claim with a greater seq stands
+-- there.
+-- KEYS: what the keys of each partition begin with.
+-- ARGV: owner, how many addresses of each partition, addresses..., their seqs...
 -- Returns a flat list of those that were lost: position from 1, the record that stands there, ...
+local partitions = #KEYS
 local owner = ARGV[1]
-local n = (#ARGV - 2) / 2
-local old = redis.call('HMGET', KEYS[2], unpack(ARGV, 3, n + 2))
-local lost, put, held, displaced = {}, {}, {}, {}
-local top, top_text = 0, nil
-for i = 1, n do
-  local address, seq = ARGV[i + 2], ARGV[n + 2 + i]
-  local was = old[i]
-  local mine = seq .. ' ' .. owner
-  local number = tonumber(seq)
-  if was == mine then
-    held[#held + 1] = address
-  else
-    local space = was and string.find(was, ' ', 1, true)
-    local standing = was and tonumber(string.sub(was, 1, space - 1))
-    -- The same claim under an older incarnation of the same identity moves to this one.
-    local same = false
-    if was and standing == number then
-      local then_inc, then_name = string.match(was, '^%d+ (%d+) (.*)$')
-      local now_inc, now_name = string.match(owner, '^(%d+) (.*)$')
-      same = then_name == now_name and tonumber(then_inc) < tonumber(now_inc)
-    end
-    if was and standing >= number and not same then
-      lost[#lost + 1] = i
-      lost[#lost + 1] = was
-    else
-      put[#put + 1] = address
-      put[#put + 1] = mine
+local n = (#ARGV - partitions - 1) / 2
+local lost = {}
+local first = partitions + 2
+for p = 1, partitions do
+  local base = KEYS[p]
+  local last = first + tonumber(ARGV[p + 1]) - 1
+  local old = redis.call('HMGET', base .. 's', unpack(ARGV, first, last))
+  local put, held, displaced = {}, {}, {}
+  local top, top_text = 0, nil
+  for i = first, last do
+    local address, seq = ARGV[i], ARGV[n + i]
+    local was = old[i - first + 1]
+    local mine = seq .. ' ' .. owner
+    local number = tonumber(seq)
+    if was == mine then
       held[#held + 1] = address
-      if was then
-        local other = string.sub(was, space + 1)
-        if other ~= owner then
-          local list = displaced[other]
-          if list then list[#list + 1] = address else displaced[other] = {address} end
+    else
+      local space = was and string.find(was, ' ', 1, true)
+      local standing = was and tonumber(string.sub(was, 1, space - 1))
+      -- The same claim under an older incarnation of the same identity moves to this one.
+      local same = false
+      if was and standing == number then
+        local then_inc, then_name = string.match(was, '^%d+ (%d+) (.*)$')
+        local now_inc, now_name = string.match(owner, '^(%d+) (.*)$')
+        same = then_name == now_name and tonumber(then_inc) < tonumber(now_inc)
+      end
+      if was and standing >= number and not same then
+        lost[#lost + 1] = i - partitions - 1
+        lost[#lost + 1] = was
+      else
+        put[#put + 1] = address
+        put[#put + 1] = mine
+        held[#held + 1] = address
+        if was then
+          local other = string.sub(was, space + 1)
+          if other ~= owner then
+            local list = displaced[other]
+            if list then list[#list + 1] = address else displaced[other] = {address} end
+          end
         end
       end
     end
+    if number > top then top, top_text = number, seq end
   end
-  if number > top then top, top_text = number, seq end
-end
--- No later claim may get a seq that was given before.
-if top > tonumber(redis.call('GET', KEYS[1]) or '0') then redis.call('SET', KEYS[1], top_text) end
-if #put > 0 then redis.call('HSET', KEYS[2], unpack(put)) end
-if #held > 0 then
-  redis.call('SADD', KEYS[3], owner)
-  redis.call('SADD', KEYS[4], unpack(held))
-end
-for other, list in pairs(displaced) do
-  redis.call('SREM', ARGV[2] .. other, unpack(list))
+  -- No later claim may get a seq that was given before.
+  if top > tonumber(redis.call('GET', base .. 'c') or '0') then redis.call('SET', base .. 'c', top_text) end
+  if #put > 0 then redis.call('HSET', base .. 's', unpack(put)) end
+  if #held > 0 then
+    redis.call('SADD', base .. 'o', owner)
+    redis.call('SADD', base .. 'i:' .. owner, unpack(held))
+  end
+  for other, list in pairs(displaced) do
+    redis.call('SREM', base .. 'i:' .. other, unpack(list))
+  end
+  first = last + 1
 end
 return lost
