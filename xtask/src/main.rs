@@ -9,6 +9,7 @@ mod ci;
 mod cluster;
 mod codegen;
 mod conformance;
+mod instructions;
 mod interrupt;
 mod needs;
 mod output;
@@ -43,11 +44,15 @@ Commands:
   conformance --store NAME|URL [FILTER]
                               the session-store suite against memory, embedded, redis, riak, couchbase or any server of yours
   bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options
+  bench stores [--store NAME|URL]... [--seconds N]
+                              claims, look-ups and releases on each datastore
   chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis]
                               real executables through kills, stops and outages, held against every promise
   ci [STEP ...]               all that must hold before a change is taken, or some of it: tidy, format, isolation,
-                              codegen, lints, docs, features, dependencies, demo, test
+                              codegen, lints, docs, features, dependencies, instructions, demo, test
   codegen [--check]           Rust of proto/ into crates/waypost-wire/src/gen
+  instructions [--update]     instructions a message costs on the hot path, against the recorded figures; --update records
+                              them anew
   tidy                        the rules that a compiler does not check
 
 The default cluster is three brokerless servers on the embedded store: nothing to install.
@@ -94,6 +99,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         "chaos" => chaos::run(&workspace, &mut parser),
         "ci" => ci::run(&workspace, &mut parser),
         "codegen" => codegen::run(&workspace, &mut parser),
+        "instructions" => instructions::run(&workspace, &mut parser),
         "tidy" => tidy::run(&workspace, &mut parser),
         other => bail!("unknown command '{other}'; `cargo xtask help` lists the commands"),
     }

@@ -51,6 +51,19 @@ pub(crate) fn memcached_for_tests() -> Result<PathBuf> {
     memcached()
 }
 
+/// `valgrind`, which counts instructions; installed where we may.
+pub(crate) fn valgrind() -> Result<PathBuf> {
+    let valgrind = || {
+        find("valgrind").context(
+            "valgrind is not installed: get it by `apt-get install valgrind` (Debian, Ubuntu) or `dnf install valgrind` (Fedora)",
+        )
+    };
+    if let Err(missing) = valgrind() {
+        install_for_tests("valgrind", missing)?;
+    }
+    valgrind()
+}
+
 fn named_by(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).filter(|path| !path.is_empty());
     path.map(PathBuf::from)

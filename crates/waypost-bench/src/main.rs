@@ -9,12 +9,14 @@ mod date;
 mod measure;
 mod names;
 mod options;
+mod page;
 mod proc;
 mod report;
 mod results;
 mod role;
 mod run;
 mod steps;
+mod stores;
 mod system;
 
 use std::io::Write as _;
@@ -44,6 +46,11 @@ fn conduct(arguments: &[String]) -> Result<()> {
             && word == "role"
         {
             return role::run(name, rest).await;
+        }
+        if let Some((word, rest)) = arguments.split_first()
+            && word == "stores"
+        {
+            return stores::run(rest).await;
         }
         let Some(options) = Options::parse(arguments)? else {
             std::io::stdout().write_all(options::HELP.as_bytes())?;

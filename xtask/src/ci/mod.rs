@@ -14,7 +14,7 @@ use lexopt::Arg;
 
 use crate::output::say;
 use crate::workspace::{Workspace, run_shown};
-use crate::{codegen, needs, test, tidy};
+use crate::{codegen, instructions, needs, test, tidy};
 
 /// What one step came to.
 struct Done {
@@ -30,7 +30,7 @@ type Step = (&'static str, fn(&Workspace) -> Result<bool>);
 const DEPENDENCIES: &str = "dependencies";
 
 /// Quick ones first.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     ("tidy", tidy::check),
     ("format", format),
     ("isolation", isolation::check),
@@ -41,6 +41,7 @@ const STEPS: [Step; 10] = [
     ("docs", docs),
     ("features", features::check),
     (DEPENDENCIES, dependencies),
+    ("instructions", instructions::check),
     ("demo", demo::check),
     ("test", |workspace| test::run_all(workspace, &[])),
 ];

@@ -76,8 +76,20 @@ const ARROWS: &[(&str, &[&str])] = &[
             "waypost-session-riak",
         ],
     ),
-    ("waypost-bench", &["waypost", "waypost-session-testkit"]),
+    (
+        "waypost-bench",
+        &["waypost", "waypost-session", "waypost-session-testkit"],
+    ),
     ("waypost-codegen", &[]),
+    (
+        "waypost-instructions",
+        &[
+            "waypost-types",
+            "waypost-wire",
+            "waypost-session",
+            "waypost-router",
+        ],
+    ),
     ("waypost-chaos", &["waypost-types", "waypost-wire"]),
     ("xtask", &[]),
 ];

@@ -26,7 +26,7 @@ pub(crate) fn write(results: &Results, dir: &Path) -> Result<String> {
 }
 
 /// `1.2 M`, `34 k`, `0.56`.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     let (value, unit) = match value {
         v if v >= 1e6 => (v / 1e6, " M"),
         v if v >= 1e4 => (v / 1e3, " k"),
