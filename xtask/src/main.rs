@@ -46,7 +46,7 @@ Commands:
   bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options
   bench stores [--store NAME|URL]... [--seconds N]
                               claims, look-ups and releases on each datastore
-  chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis]
+  chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]
                               real executables through kills, stops and outages, held against every promise
   ci [STEP ...]               all that must hold before a change is taken, or some of it: tidy, format, isolation,
                               codegen, lints, docs, features, dependencies, instructions, demo, test

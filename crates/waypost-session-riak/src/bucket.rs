@@ -44,8 +44,11 @@ pub(crate) async fn prepare(objects: &Objects, settings: &Settings, deadline: In
 /// Waits until a node allows siblings in the bucket. One that does not answer is not waited for: it is asked before it is used
 /// again.
 async fn learnt(objects: &Objects, host: &Host, deadline: Instant) -> Result<(), Fault> {
-    let half = Instant::now() + objects.timeout() / 2;
-    while let Some(allows) = allows_siblings(objects, host, half.min(deadline)).await {
+    loop {
+        let half = Instant::now() + objects.timeout() / 2;
+        let Some(allows) = allows_siblings(objects, host, half.min(deadline)).await else {
+            return Ok(());
+        };
         if allows {
             return Ok(());
         }
@@ -58,7 +61,6 @@ async fn learnt(objects: &Objects, host: &Host, deadline: Instant) -> Result<(),
         }
         tokio::time::sleep(POLL).await;
     }
-    Ok(())
 }
 
 /// Whether this node allows siblings in the bucket; `None` when it does not answer.

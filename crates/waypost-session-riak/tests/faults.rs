@@ -218,19 +218,6 @@ async fn buckets_that_lose_writes_and_unknown_types_are_refused() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_a_matter_of_permission() {
-    let nodes = RiakOptions::new()
-        .credentials("user", "hunter2")
-        .start()
-        .await
-        .unwrap();
-    let url = nodes.url().replace("hunter2", "hunter3");
-    let error = RiakStore::connect(&url).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    assert!(!format!("{error} {error:?}").contains("hunter3"));
-}
-
-#[tokio::test]
 async fn the_dead_leave_nothing_behind_in_the_end() {
     let nodes = RiakOptions::new().start().await.unwrap();
     let store = open(&nodes).await;
@@ -337,5 +324,118 @@ async fn a_node_that_was_away_and_is_back_makes_servers_check_what_they_hold() {
     while renew().await == before {
         assert!(Instant::now() < deadline, "its return goes unnoticed");
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_opens_waits_until_every_node_allows_siblings() {
+    let options = RiakOptions::new().nodes(3).gossip(Duration::from_millis(300));
+    let nodes = options.start().await.unwrap();
+    // The second finds them set at its first node, and others do not know yet.
+    let (one, two) = tokio::join!(open(&nodes), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        open(&nodes).await
+    });
+    for (node, store) in (0..3).zip([&one, &two, &one]) {
+        let alone = RiakStore::connect(&nodes.url_of(&[node])).await.unwrap();
+        let name = address(&format!("a{node}"));
+        let owner = server(store, &format!("s{node}")).await;
+        let (first, second) = tokio::join!(alone.claim(&owner, &name), store.claim(&owner, &name));
+        let greatest = first.unwrap().seq.max(second.unwrap().seq);
+        assert_eq!(store.lookup(&name).await.unwrap().unwrap().seq, greatest);
+    }
+}
+
+#[tokio::test]
+async fn a_store_does_not_open_where_a_node_never_learns_of_siblings() {
+    let options = RiakOptions::new().nodes(2).gossip(Duration::from_secs(3600));
+    let nodes = options.start().await.unwrap();
+    let error = RiakStore::connect(&[&*nodes.url(), "?timeout=500ms"].concat())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("properties"), "{error}");
+}
+
+/// What a bare request for a record answers.
+async fn ask(nodes: &RiakStandIn, method: &str, name: &Address, headers: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let at = ("127.0.0.1", nodes.port(0).unwrap());
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let text = format!(
+        "{method} /buckets/test/keys/s%3A{name} HTTP/1.1\r\nHost: riak\r\nConnection: close\r\n{headers}\r\n"
+    );
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// The header with the vclock of a record.
+async fn vclock(nodes: &RiakStandIn, name: &Address) -> String {
+    let answer = ask(nodes, "GET", name, "").await;
+    let line = answer.lines().find(|line| line.starts_with("X-Riak-Vclock"));
+    format!("{}\r\n", line.unwrap())
+}
+
+/// Deletes a record as `reclaim` does, which has read it a while ago.
+async fn delete(nodes: &RiakStandIn, name: &Address, vclock: &str) {
+    let answer = ask(nodes, "DELETE", name, vclock).await;
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_claim_over_a_tombstone_stands_also_after_riak_has_forgotten_the_tombstone() {
+    let nodes = RiakOptions::new()
+        .nodes(3)
+        .delay(Duration::from_millis(2))
+        .start()
+        .await
+        .unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    let name = address("a");
+    let first = store.claim(&owner, &name).await.unwrap();
+    store.release(&owner, &name, first.seq).await.unwrap();
+    delete(&nodes, &name, &vclock(&nodes, &name).await).await;
+    assert_eq!(nodes.objects("s:a"), 0);
+    let second = store.claim(&owner, &name).await.unwrap();
+    assert!(second.seq > first.seq);
+    // A release of what the tombstone was written over changes nothing.
+    assert_eq!(
+        store.release(&owner, &name, first.seq).await.unwrap(),
+        Released::NotOwner
+    );
+    // Longer than Riak keeps tombstones, which is three seconds.
+    let until = Instant::now() + Duration::from_millis(3500);
+    while Instant::now() < until {
+        assert_eq!(store.lookup(&name).await.unwrap().unwrap().seq, second.seq);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_races_with_the_deletion_of_what_was_there_stands() {
+    let nodes = RiakOptions::new()
+        .nodes(3)
+        .delay(Duration::from_millis(5))
+        .start()
+        .await
+        .unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    for round in 0..40 {
+        let name = address(&format!("a{round}"));
+        let first = store.claim(&owner, &name).await.unwrap();
+        store.release(&owner, &name, first.seq).await.unwrap();
+        let vclock = vclock(&nodes, &name).await;
+        let (claimed, ()) = tokio::join!(store.claim(&owner, &name), delete(&nodes, &name, &vclock));
+        let claimed = claimed.unwrap();
+        let found = store.lookup(&name).await.unwrap();
+        assert_eq!(
+            found.map(|session| session.seq),
+            Some(claimed.seq),
+            "round {round}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The suite on a stand-in of one node with a password, a fresh one for each case.
+//! The suite on a stand-in of one node behind TLS and a password, a fresh one for each case.
+#![cfg(feature = "tls")]
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ struct OneNode;
 #[async_trait]
 impl StoreBuilder for OneNode {
     async fn start(&self) -> Result<Box<dyn Datastore>, StartError> {
-        let options = RiakOptions::new().credentials("waypost", PASSWORD);
+        let options = RiakOptions::new().credentials("waypost", PASSWORD).tls();
         Ok(Box::new(Running(options.start().await?)))
     }
 }
@@ -25,7 +26,9 @@ struct Running(RiakStandIn);
 #[async_trait]
 impl Datastore for Running {
     async fn open(&self) -> Result<Arc<dyn SessionStore>, StoreError> {
-        Ok(Arc::new(RiakStore::connect(&self.0.url()).await?))
+        let ca_file = self.0.ca_file().unwrap_or_default();
+        let url = format!("{}?ca-file={}", self.0.url(), ca_file.display());
+        Ok(Arc::new(RiakStore::connect(&url).await?))
     }
 
     fn secret(&self) -> Option<&str> {

@@ -2,13 +2,10 @@
 #![cfg(feature = "tls")]
 
 use core::time::Duration;
-use std::sync::Arc;
 
-use async_trait::async_trait;
-use waypost_session::{ErrorKind, SessionStore, StoreError};
+use waypost_session::{ErrorKind, SessionStore};
 use waypost_session_riak::RiakStore;
 use waypost_session_testkit::servers::riak::{RiakOptions, RiakStandIn};
-use waypost_session_testkit::{Datastore, StartError, StoreBuilder, conformance};
 use waypost_types::{Address, Identity, Location, Owner};
 
 const PASSWORD: &str = "correct-horse-battery";
@@ -99,26 +96,16 @@ async fn speaking_plainly_to_a_tls_node_says_which_scheme_to_write() {
     assert!(said.contains("riak+https"), "{said}");
 }
 
-struct BehindTls;
-
-#[async_trait]
-impl StoreBuilder for BehindTls {
-    async fn start(&self) -> Result<Box<dyn Datastore>, StartError> {
-        Ok(Box::new(Running(nodes().await)))
-    }
+#[tokio::test]
+async fn a_password_without_tls_is_refused_as_riak_does_and_the_scheme_is_named() {
+    let nodes = RiakOptions::new()
+        .credentials("waypost", PASSWORD)
+        .start()
+        .await
+        .unwrap();
+    let (kind, said) = refused(&nodes.url()).await;
+    assert!(
+        kind == ErrorKind::ConfigInvalid && said.contains("riak+https://"),
+        "{said}"
+    );
 }
-
-struct Running(RiakStandIn);
-
-#[async_trait]
-impl Datastore for Running {
-    async fn open(&self) -> Result<Arc<dyn SessionStore>, StoreError> {
-        Ok(Arc::new(RiakStore::connect(&url(&self.0, &self.0)).await?))
-    }
-
-    fn secret(&self) -> Option<&str> {
-        Some(PASSWORD)
-    }
-}
-
-conformance!(BehindTls);

@@ -29,11 +29,11 @@ fn build() -> Result<PathBuf, String> {
     cargo
         .current_dir(root)
         .args(["build", "--quiet", "--package", "waypost", "--bins"]);
-    // Not all features: some stores take long to compile, and this package drives two.
+    // Not all features: some stores take long to compile, and this package drives three.
     cargo.args([
         "--no-default-features",
         "--features",
-        "broker,brokerless,embedded,redis",
+        "broker,brokerless,embedded,redis,riak",
     ]);
     for (name, _) in std::env::vars_os() {
         // What cargo set for this package would make build scripts run again each time.

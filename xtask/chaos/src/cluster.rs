@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use crate::links::{Links, Network, Place};
 use crate::proxy::Proxy;
 use crate::redis::RedisServer;
+use crate::riak::RiakNodes;
 use crate::server::{Broker, Launch, Server, ServerId, Signal};
 use crate::world::{World, eventually};
 
@@ -32,6 +33,8 @@ pub enum Store {
     Embedded,
     /// A `redis-server` of the cluster's own.
     Redis,
+    /// Stand-in nodes of Riak.
+    Riak,
 }
 
 /// What a cluster is made of.
@@ -82,6 +85,7 @@ pub struct Cluster {
     broker_endpoints: Vec<String>,
     proxies: Vec<Proxy>,
     redis: Option<RedisServer>,
+    riak: Option<RiakNodes>,
     links: Links,
     cuts: Vec<(Place, Place)>,
     directory: TempDir,
@@ -101,8 +105,12 @@ impl Cluster {
         };
         let links = Links::start(options.network, options.servers, brokers)?;
         let redis = match options.store {
-            Store::Embedded => None,
+            Store::Embedded | Store::Riak => None,
             Store::Redis => Some(RedisServer::start(&links)?),
+        };
+        let riak = match options.store {
+            Store::Riak => Some(RiakNodes::start()?),
+            Store::Embedded | Store::Redis => None,
         };
         let mut cluster = Self {
             world: World::default(),
@@ -112,6 +120,7 @@ impl Cluster {
             broker_endpoints: Vec::new(),
             proxies: Vec::new(),
             redis,
+            riak,
             links,
             cuts: Vec::new(),
             directory,
@@ -151,6 +160,9 @@ impl Cluster {
 
     /// The store as a process at `place` names it.
     fn store_url(&mut self, place: Place) -> Result<String> {
+        if let Some(riak) = &self.riak {
+            return Ok(riak.url());
+        }
         let Some(redis) = &self.redis else {
             return Ok(format!(
                 "embedded:{}",
@@ -309,6 +321,14 @@ impl Cluster {
     /// When the store is none.
     pub fn redis(&mut self) -> Result<&mut RedisServer> {
         self.redis.as_mut().context("this cluster has no redis-server")
+    }
+
+    /// The stand-in nodes of Riak.
+    ///
+    /// # Errors
+    /// When the store is another.
+    pub fn riak(&self) -> Result<&RiakNodes> {
+        self.riak.as_ref().context("this cluster has no Riak nodes")
     }
 
     /// Starts the datastore again after it was killed, empty.

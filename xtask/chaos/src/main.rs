@@ -1,4 +1,4 @@
-//! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis]`
+//! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]`
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, Options, Store, Topology};
 use crate::hostile::Hostile;
 use crate::oracle::Outcomes;
 use crate::proxy::Way;
+use crate::riak::RiakNodes;
 use crate::server::Signal;
 
 /// How many clients there are to be moved about.
@@ -108,6 +109,7 @@ enum Kind {
     BrokerStopped(usize),
     RedisKilled,
     RedisStopped,
+    RiakNodeStopped(usize),
     LinksHeld(usize),
     LinksCut(usize),
 }
@@ -257,6 +259,10 @@ impl Chaos {
                 return cluster.redis()?.flush_all();
             }
         }
+        if self.options.store == Store::Riak {
+            let node = self.dice.below(RiakNodes::COUNT);
+            kinds.extend([Kind::RiakNodeStopped(node); 3]);
+        }
         let kind = kinds[self.dice.below(kinds.len())];
         // One failure of a thing at a time; and a datastore beside nothing else, so that leaving servers can.
         if self
@@ -307,6 +313,10 @@ impl Chaos {
                 self.did("redis stopped");
                 cluster.redis()?.signal(Signal::Stop)?;
             }
+            Kind::RiakNodeStopped(node) => {
+                self.did("riak node stopped");
+                cluster.riak()?.stop(node);
+            }
             Kind::LinksHeld(index) => {
                 self.did("links held");
                 cluster.proxies()[index].set_way(Way::Hold);
@@ -352,6 +362,7 @@ impl Chaos {
                 Kind::BrokerStopped(index) => cluster.signal_broker(index, Signal::Continue)?,
                 Kind::RedisKilled => cluster.restart_redis()?,
                 Kind::RedisStopped => cluster.redis()?.signal(Signal::Continue)?,
+                Kind::RiakNodeStopped(node) => cluster.riak()?.start_again(node)?,
                 Kind::LinksHeld(index) | Kind::LinksCut(index) => cluster.proxies()[index].mend(),
             }
         }
@@ -364,7 +375,7 @@ impl Chaos {
 enum Target {
     Server(usize),
     Broker(usize),
-    Redis,
+    Datastore,
 }
 
 impl Kind {
@@ -378,7 +389,7 @@ impl Kind {
             | Self::BrokerStopped(index)
             | Self::LinksHeld(index)
             | Self::LinksCut(index) => Target::Broker(index),
-            Self::RedisKilled | Self::RedisStopped => Target::Redis,
+            Self::RedisKilled | Self::RedisStopped | Self::RiakNodeStopped(_) => Target::Datastore,
         }
     }
 }
@@ -404,7 +415,8 @@ impl std::str::FromStr for Store {
         match text {
             "embedded" => Ok(Self::Embedded),
             "redis" => Ok(Self::Redis),
-            _ => anyhow::bail!("unknown store '{text}': embedded or redis"),
+            "riak" => Ok(Self::Riak),
+            _ => anyhow::bail!("unknown store '{text}': embedded, redis or riak"),
         }
     }
 }

@@ -90,7 +90,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "waypost-router",
         ],
     ),
-    ("waypost-chaos", &["waypost-types", "waypost-wire"]),
+    (
+        "waypost-chaos",
+        &["waypost-types", "waypost-wire", "waypost-session-testkit"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -26,6 +26,10 @@ pub use fault::RiakFault;
 
 use cluster::Cluster;
 
+/// How long a node that starts knows no route, and how long it is not ready then.
+const NO_ROUTE: Duration = Duration::from_millis(50);
+const NOT_READY: Duration = Duration::from_millis(300);
+
 /// What a stand-in is to be like.
 #[derive(Debug, Clone)]
 pub struct RiakOptions {
@@ -34,6 +38,7 @@ pub struct RiakOptions {
     seed: u64,
     credentials: Option<(String, String)>,
     tls: bool,
+    gossip: Duration,
 }
 
 impl Default for RiakOptions {
@@ -52,6 +57,7 @@ impl RiakOptions {
             seed: 1,
             credentials: None,
             tls: false,
+            gossip: Duration::ZERO,
         }
     }
 
@@ -69,6 +75,13 @@ impl RiakOptions {
         self
     }
 
+    /// So long after one node the others learn of a bucket's properties.
+    #[must_use]
+    pub const fn gossip(mut self, after: Duration) -> Self {
+        self.gossip = after;
+        self
+    }
+
     /// What decides the delays and which requests fail.
     #[must_use]
     pub const fn seed(mut self, seed: u64) -> Self {
@@ -76,7 +89,7 @@ impl RiakOptions {
         self
     }
 
-    /// Demands basic authentication.
+    /// Demands basic authentication, which goes by [`tls`](Self::tls) alone.
     #[must_use]
     pub fn credentials(mut self, username: &str, password: &str) -> Self {
         self.credentials = Some((username.to_owned(), password.to_owned()));
@@ -95,7 +108,7 @@ impl RiakOptions {
     /// # Errors
     /// When a port cannot be bound.
     pub async fn start(self) -> io::Result<RiakStandIn> {
-        let cluster = Arc::new(Cluster::new(self.nodes, self.delay, self.seed));
+        let cluster = Arc::new(Cluster::new(self.nodes, self.delay, self.gossip, self.seed));
         let tls = self.tls.then(tls::Tls::new).transpose()?;
         let mut nodes = Vec::new();
         for index in 0..self.nodes {
@@ -214,7 +227,8 @@ impl RiakStandIn {
         }
     }
 
-    /// Starts a node again, on the same port: the fallbacks hand their objects over.
+    /// Starts a node again, on the same port. As real ones it knows no route at first, and then is not ready for a while although
+    /// `/ping` answers (fractions of a second here, ten seconds there). Then the fallbacks hand their objects over.
     ///
     /// # Errors
     /// When the port is taken meanwhile.
@@ -223,8 +237,15 @@ impl RiakStandIn {
             return Ok(());
         };
         let listener = TcpListener::bind(("127.0.0.1", running.port)).await?;
-        self.cluster.set_up(node, true);
-        let task = tokio::spawn(http::serve(listener, Arc::clone(&running.node)));
+        running.node.starts(NO_ROUTE, NOT_READY);
+        let (cluster, serving) = (Arc::clone(&self.cluster), Arc::clone(&running.node));
+        let task = tokio::spawn(async move {
+            let ready = async {
+                tokio::time::sleep(NO_ROUTE + NOT_READY).await;
+                cluster.set_up(node, true);
+            };
+            tokio::join!(http::serve(listener, serving), ready);
+        });
         *running.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         Ok(())
     }

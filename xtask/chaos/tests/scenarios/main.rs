@@ -86,6 +86,16 @@ mod random {
     }
 
     #[test]
+    fn a_mesh_on_riak_survives_everything_at_once() {
+        everything(Topology::Mesh, Store::Riak);
+    }
+
+    #[test]
+    fn two_brokers_on_riak_survive_everything_at_once() {
+        everything(Topology::Brokers(2), Store::Riak);
+    }
+
+    #[test]
     fn two_brokers_survive_everything_at_once() {
         everything(Topology::Brokers(2), Store::Redis);
     }

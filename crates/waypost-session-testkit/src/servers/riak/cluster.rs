@@ -22,6 +22,7 @@ const SIBLINGS_MAX: usize = 100;
 pub(super) struct Cluster {
     nodes: usize,
     delay: Duration,
+    gossip: Duration,
     state: Mutex<State>,
 }
 
@@ -32,8 +33,8 @@ struct State {
     rng: Rng,
     writes: u64,
     types: HashMap<String, Map<String, Value>>,
-    /// Properties that were set, by bucket with its type.
-    buckets: HashMap<String, Map<String, Value>>,
+    /// Properties that were set, by bucket with its type, as each node knows them.
+    buckets: Vec<HashMap<String, Map<String, Value>>>,
 }
 
 /// Why a write was not done.
@@ -44,17 +45,18 @@ pub(super) enum WriteError {
 }
 
 impl Cluster {
-    pub(super) fn new(nodes: usize, delay: Duration, seed: u64) -> Self {
+    pub(super) fn new(nodes: usize, delay: Duration, gossip: Duration, seed: u64) -> Self {
         Self {
             nodes,
             delay,
+            gossip,
             state: Mutex::new(State {
                 replicas: (0..REPLICAS).map(|_| Replica::default()).collect(),
                 up: vec![true; nodes],
                 rng: Rng::new(seed),
                 writes: 0,
                 types: HashMap::from([("default".to_owned(), props::defaults())]),
-                buckets: HashMap::new(),
+                buckets: vec![HashMap::new(); nodes],
             }),
         }
     }
@@ -66,7 +68,7 @@ impl Cluster {
     pub(super) fn set_up(&self, node: usize, up: bool) {
         let mut state = self.state();
         state.up[node] = up;
-        let (types, buckets) = (state.types.clone(), state.buckets.clone());
+        let (types, buckets) = (state.types.clone(), state.buckets[node].clone());
         let any = state.up.contains(&true);
         for (index, replica) in state.replicas.iter_mut().enumerate() {
             if index % self.nodes != node {
@@ -113,23 +115,38 @@ impl Cluster {
         self.state().types.insert(name.to_owned(), all);
     }
 
-    /// The properties in force; `None` for an unknown type.
-    pub(super) fn props(&self, bucket: &str) -> Option<Map<String, Value>> {
+    /// The properties in force as far as a node knows; `None` for an unknown type.
+    pub(super) fn props(&self, node: usize, bucket: &str) -> Option<Map<String, Value>> {
         let state = self.state();
-        effective(&state.types, &state.buckets, bucket)
+        effective(&state.types, &state.buckets[node], bucket)
     }
 
-    /// `None` sets them back.
-    pub(super) fn set_props(&self, bucket: &str, set: Option<Map<String, Value>>) {
-        let mut state = self.state();
-        match set {
-            None => drop(state.buckets.remove(bucket)),
-            Some(set) => state.buckets.entry(bucket.to_owned()).or_default().extend(set),
+    /// `None` sets them back. The other nodes learn it later.
+    pub(super) fn set_props(self: &Arc<Self>, node: usize, bucket: &str, set: Option<Map<String, Value>>) {
+        self.learn(node, bucket, set.clone());
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            if self.gossip.is_zero() {
+                self.learn(other, bucket, set.clone());
+                continue;
+            }
+            let (cluster, bucket, set) = (Arc::clone(self), bucket.to_owned(), set.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(cluster.gossip).await;
+                cluster.learn(other, &bucket, set);
+            });
         }
     }
 
-    fn rules(&self, bucket: &str) -> Rules {
-        props::rules(&self.props(bucket).unwrap_or_default())
+    fn learn(&self, node: usize, bucket: &str, set: Option<Map<String, Value>>) {
+        let buckets = &mut self.state().buckets[node];
+        match set {
+            None => drop(buckets.remove(bucket)),
+            Some(set) => buckets.entry(bucket.to_owned()).or_default().extend(set),
+        }
+    }
+
+    fn rules(&self, node: usize, bucket: &str) -> Rules {
+        props::rules(&self.props(node, bucket).unwrap_or_default())
     }
 
     fn pause(&self) -> Duration {
@@ -159,8 +176,8 @@ impl Cluster {
     }
 
     /// Reads what the first `quorum` replicas to answer have.
-    pub(super) async fn read(self: &Arc<Self>, name: &Name, quorum: usize) -> Object {
-        let rules = self.rules(&name.0);
+    pub(super) async fn read(self: &Arc<Self>, node: usize, name: &Name, quorum: usize) -> Object {
+        let rules = self.rules(node, &name.0);
         let (sender, mut answers) = mpsc::unbounded_channel();
         for index in 0..REPLICAS {
             let (cluster, name, sender) = (Arc::clone(self), name.clone(), sender.clone());
@@ -188,7 +205,7 @@ impl Cluster {
         quorum: usize,
         primaries: usize,
     ) -> Result<Object, WriteError> {
-        let rules = self.rules(&name.0);
+        let rules = self.rules(node, &name.0);
         let coordinator = node % REPLICAS;
         let have = self.primaries();
         if have < primaries {
@@ -242,6 +259,10 @@ impl Cluster {
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(3)).await;
             let mut state = cluster.state();
+            if state.replicas.iter().any(|replica| replica.down) {
+                // Only when all of an object's own replicas have it is a tombstone forgotten.
+                return;
+            }
             for replica in &mut state.replicas {
                 if replica.objects().get(&name) == Some(&tombstone) {
                     replica.objects().remove(&name);

@@ -1,6 +1,7 @@
 //! As much HTTP/1.1 as the client needs.
 
 use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -8,6 +9,7 @@ use std::time::SystemTime;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::cluster::Cluster;
@@ -29,6 +31,8 @@ pub(super) struct Node {
     acceptor: Option<Acceptor>,
     faults: Faults,
     requests: AtomicU64,
+    /// Until when a node that starts knows no route, and until when it is not ready.
+    starting: Mutex<Option<(Instant, Instant)>>,
     connections: Mutex<Vec<AbortHandle>>,
 }
 
@@ -84,6 +88,7 @@ impl Node {
             acceptor: acceptor.map(Acceptor),
             faults: Faults::new(index as u64 + 1),
             requests: AtomicU64::new(0),
+            starting: Mutex::default(),
             connections: Mutex::default(),
         }
     }
@@ -94,6 +99,23 @@ impl Node {
 
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The node begins to start: for so long it knows no route, and for so long after it is not ready.
+    pub(super) fn starts(&self, no_route: Duration, not_ready: Duration) {
+        let routes = Instant::now() + no_route;
+        *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = Some((routes, routes + not_ready));
+    }
+
+    /// What a node that starts does to requests.
+    fn start_up(&self, is_ping: bool) -> Option<RiakFault> {
+        let (routes, ready) = (*self.starting.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let now = Instant::now();
+        if now < routes {
+            Some(RiakFault::NoRoute)
+        } else {
+            (now < ready && !is_ping).then_some(RiakFault::NotReady)
+        }
     }
 
     /// Breaks all connections.
@@ -159,7 +181,8 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
             Incoming::End => return Ok(()),
         };
         node.requests.fetch_add(1, Ordering::Relaxed);
-        let fault = node.faults.draw(request.path == "/ping");
+        let is_ping = request.path == "/ping";
+        let fault = node.start_up(is_ping).or_else(|| node.faults.draw(is_ping));
         match fault {
             Some(RiakFault::HangUp) => return Ok(()),
             Some(RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer) if request.method == "GET" => {
@@ -176,6 +199,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
                 return stream.write_all(&answer[..answer.len().saturating_sub(5)]).await;
             }
             Some(fault) => routes::of_fault(fault, &request),
+            None if node.authorization.is_some() && node.acceptor.is_none() => routes::insecure(),
             None if node
                 .authorization
                 .as_deref()

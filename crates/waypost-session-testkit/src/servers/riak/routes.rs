@@ -81,6 +81,15 @@ pub(super) fn unauthorized() -> Response {
     html(401, "Unauthorized", "Unauthorized").header("WWW-Authenticate", "Basic realm=\"Riak\"")
 }
 
+/// Users are known by TLS alone.
+pub(super) fn insecure() -> Response {
+    text(
+        426,
+        "Upgrade Required",
+        "Security is enabled and Riak does not accept credentials over HTTP. Try HTTPS instead.",
+    )
+}
+
 /// What a disturbed node answers.
 pub(super) fn of_fault(fault: RiakFault, request: &Request) -> Response {
     let error = |body: &str| text(500, "Internal Server Error", body);
@@ -118,7 +127,7 @@ pub(super) async fn answer(node: &Node, request: &Request) -> Response {
     };
     let of_type = String::from_utf8_lossy(&of_type).into_owned();
     let qualified = format!("{of_type}\n{}", String::from_utf8_lossy(&name));
-    let Some(props) = node.cluster.props(&qualified) else {
+    let Some(props) = node.cluster.props(node.index, &qualified) else {
         return match rest {
             ["keys", _] => text(
                 404,
@@ -164,11 +173,11 @@ fn of_props(node: &Node, request: &Request, bucket: &str, mut props: Map<String,
                 return Response::new(400, "Bad Request")
                     .body("application/json", "{\"n_val\":\"not_integer\"}");
             }
-            node.cluster.set_props(bucket, Some(set));
+            node.cluster.set_props(node.index, bucket, Some(set));
             Response::new(204, "No Content").header("Content-Type", "application/json")
         }
         "DELETE" => {
-            node.cluster.set_props(bucket, None);
+            node.cluster.set_props(node.index, bucket, None);
             Response::new(204, "No Content").header("Content-Type", "application/json")
         }
         _ => html(405, "Method Not Allowed", "Method Not Allowed").header("Allow", "GET, HEAD, PUT, DELETE"),
@@ -222,7 +231,7 @@ async fn of_key(
                 let body = format!("PR-value unsatisfied: {primaries}/{}\n", quorums.pr);
                 return text(503, "Service Unavailable", &body);
             }
-            let object = node.cluster.read(&name, quorums.r).await;
+            let object = node.cluster.read(node.index, &name, quorums.r).await;
             shown(&object, request, bucket, false)
         }
         "PUT" | "POST" => put(node, request, name, bucket, &quorums).await,
@@ -259,7 +268,11 @@ async fn put(node: &Node, request: &Request, name: Name, bucket: &str, quorums: 
         return html(406, "Not Acceptable", "Not Acceptable");
     }
     if request.header("if-none-match") == Some("*")
-        && !node.cluster.read(&name, quorums.r).await.is_tombstone()
+        && !node
+            .cluster
+            .read(node.index, &name, quorums.r)
+            .await
+            .is_tombstone()
     {
         return html(412, "Precondition Failed", "Precondition Failed");
     }
@@ -300,7 +313,7 @@ fn of_write_error(error: WriteError) -> Response {
 }
 
 async fn delete(node: &Node, request: &Request, name: Name, quorums: &Quorums) -> Response {
-    let object = node.cluster.read(&name, quorums.r).await;
+    let object = node.cluster.read(node.index, &name, quorums.r).await;
     if object.is_tombstone() {
         return text(404, "Object Not Found", "not found\n");
     }
