@@ -14,6 +14,7 @@ mod interrupt;
 mod needs;
 mod output;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -48,6 +49,8 @@ Commands:
                               claims, look-ups and releases on each datastore
   chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]
                               real executables through kills, stops and outages, held against every promise
+  sim [--seed N] [--minutes N] [--seeds N]
+                              clusters in virtual time against every promise: one seed with its steps, or many on all cores
   ci [STEP ...]               all that must hold before a change is taken, or some of it: tidy, format, isolation,
                               codegen, lints, docs, features, dependencies, instructions, demo, test
   codegen [--check]           Rust of proto/ into crates/waypost-wire/src/gen
@@ -97,6 +100,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
         "conformance" => conformance::run(&workspace, &mut parser),
         "bench" => bench::run(&workspace, &mut parser),
         "chaos" => chaos::run(&workspace, &mut parser),
+        "sim" => sim::run(&workspace, &mut parser),
         "ci" => ci::run(&workspace, &mut parser),
         "codegen" => codegen::run(&workspace, &mut parser),
         "instructions" => instructions::run(&workspace, &mut parser),

@@ -83,6 +83,13 @@ impl<T> Core<T> {
     ) -> Result<(), Refusal> {
         // Without a link the endpoint keeps it until there is one.
         self.check_room(now, message.as_ref(), |room| room != Room::Wait)?;
+        if self
+            .endpoint
+            .as_ref()
+            .is_some_and(|endpoint| !endpoint.takes_sends())
+        {
+            return Err(Refusal::Full);
+        }
         match (&mut self.endpoint, message.take()) {
             (Some(endpoint), Some(taken)) => endpoint.send_acked(now, taken, request, deadline, token()),
             _ => Ok(()),

@@ -133,6 +133,14 @@ impl Outbox {
         self.queued_bytes + self.writing_bytes
     }
 
+    /// Bytes of the messages among what waits.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let is_message =
+            |item: &&Outgoing| !matches!(item, Outgoing::Frame(frame) if !matches!(frame, Frame::Message(_)));
+        let items = self.items.iter().filter(is_message);
+        items.map(Outgoing::cost).sum::<usize>() + self.tail.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty() && self.tail.is_empty()
     }

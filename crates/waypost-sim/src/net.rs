@@ -36,8 +36,8 @@ pub(crate) enum Item {
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) ends: [End; 2],
-    /// What is on its way to each end.
-    pub(crate) queues: [VecDeque<Item>; 2],
+    /// What is on its way to each end, and when it arrives there.
+    pub(crate) queues: [VecDeque<(MonoTime, Item)>; 2],
     /// How many arrivals have been announced to each end and wait for the link to be healed.
     pub(crate) held_back: [usize; 2],
     /// When the newest thing arrives at each end.
@@ -51,11 +51,13 @@ pub(crate) struct Conn {
 pub(crate) struct Net {
     pub(crate) conns: BTreeMap<ConnId, Conn>,
     pub(crate) last: u64,
-    /// Pairs of processes between which nothing passes.
+    /// From whom to whom nothing passes.
     pub(crate) cut: BTreeSet<(ProcessId, ProcessId)>,
     /// Processes whose sockets take nothing in.
     pub(crate) stuck: BTreeSet<ProcessId>,
     pub(crate) latency: (Duration, Duration),
+    /// Pairs of processes with a latency of their own.
+    pub(crate) slow: BTreeMap<(ProcessId, ProcessId), (Duration, Duration)>,
 }
 
 pub(crate) fn pair(a: ProcessId, b: ProcessId) -> (ProcessId, ProcessId) {
@@ -68,8 +70,13 @@ impl Net {
         ConnId(self.last)
     }
 
+    /// Whether two processes cannot shake hands.
     pub(crate) fn is_cut(&self, a: ProcessId, b: ProcessId) -> bool {
-        self.cut.contains(&pair(a, b))
+        self.cut.contains(&(a, b)) || self.cut.contains(&(b, a))
+    }
+
+    pub(crate) fn latency_between(&self, a: ProcessId, b: ProcessId) -> (Duration, Duration) {
+        self.slow.get(&pair(a, b)).copied().unwrap_or(self.latency)
     }
 
     /// The connection and end index of a process's link.

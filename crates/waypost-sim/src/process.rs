@@ -1,10 +1,10 @@
 //! One process of the cluster.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use waypost_router::{Completion, Core, Event, RequestToken, Settings};
-use waypost_types::{Address, Identity, Location, MonoTime, Owner};
+use waypost_types::{Address, Identity, Location, MonoTime, Owner, Seq};
 use waypost_wire::Message;
 
 /// A process of the world; it stays the same when the process is started again.
@@ -49,6 +49,8 @@ pub(crate) struct Process {
     pub(crate) clock_ahead: Duration,
     /// Handles nothing.
     pub(crate) paused: bool,
+    /// Since when it has run without a pause.
+    pub(crate) runs_since: MonoTime,
     /// What came while it was paused, in order.
     pub(crate) backlog: VecDeque<crate::world::Happening>,
     /// Takes events out of its inbox as they come.
@@ -58,13 +60,20 @@ pub(crate) struct Process {
     /// Has asked for its identity and has had no answer.
     pub(crate) registering: bool,
     pub(crate) events: Vec<Event>,
-    pub(crate) requests: Vec<RequestToken>,
+    /// Requests that its program has not answered.
+    pub(crate) requests: Vec<(RequestToken, Ticket)>,
     /// Under which incarnation its events come.
     pub(crate) owner: Option<Owner>,
-    /// Clients that it holds, as its program has been told.
-    pub(crate) held: BTreeSet<Address>,
-    /// Connects that have not ended.
-    pub(crate) connects: BTreeMap<Ticket, Address>,
+    /// Clients that it holds, as its events say, and by which claim.
+    pub(crate) held: BTreeMap<Address, Seq>,
+    /// Has been asked to move out.
+    pub(crate) draining: bool,
+    /// How many of the events in its inbox the oracle has seen.
+    pub(crate) observed: usize,
+    /// Gives clients that connect inboxes of their own.
+    pub(crate) gives_inboxes: bool,
+    /// Clients with an inbox of their own, and how many of the events in it the oracle has seen.
+    pub(crate) own_inboxes: BTreeMap<Address, usize>,
     pub(crate) done: BTreeMap<Ticket, Completion>,
     /// Sends that have not been taken in, or wait for room.
     pub(crate) pending: VecDeque<Pending>,
@@ -78,6 +87,11 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn local(&self, now: MonoTime) -> MonoTime {
         now + self.clock_ahead
+    }
+
+    /// Whether it runs and holds the client, as its events say.
+    pub(crate) fn has(&self, address: &str) -> bool {
+        self.is_up() && self.held.contains_key(address)
     }
 
     pub(crate) fn is_up(&self) -> bool {

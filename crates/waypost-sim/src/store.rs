@@ -1,9 +1,10 @@
 //! The session store of a simulated cluster, with its faults.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use waypost_router::{StoreFailure, StoreOp, StoreReply};
-use waypost_session::{MemoryState, Renewed};
+use waypost_session::{Claimed, MemoryState, Released, Renewal, Renewed, Restored};
 use waypost_types::{Address, Identity, Incarnation, MonoTime, Owner, Seq, Session};
 
 use crate::rng::Rng;
@@ -21,8 +22,39 @@ pub enum StoreMode {
     Stalled,
 }
 
+/// A store that breaks its contract, to see that the oracle notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreFlaw {
+    /// A release looks first and deletes later, whatever is there by then.
+    GetThenDelete,
+    /// A release deletes the record of another claim too.
+    ReleaseIgnoresSeq,
+    /// A restore overwrites a newer claim.
+    RestoreOverwrites,
+    /// Sessions of dead incarnations are shown.
+    DeadSessionsShown,
+    /// A renewal of a superseded incarnation succeeds.
+    RenewalNotFenced,
+    /// A claim does not say whom it displaced.
+    DisplacedNotTold,
+}
+
+impl StoreFlaw {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::GetThenDelete,
+        Self::ReleaseIgnoresSeq,
+        Self::RestoreOverwrites,
+        Self::DeadSessionsShown,
+        Self::RenewalNotFenced,
+        Self::DisplacedNotTold,
+    ];
+}
+
 /// After how long an operation without answer is given up.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// How old a stale answer may be.
+const STALE: Duration = Duration::from_millis(500);
 
 /// The store, its faults and its figures.
 #[derive(Debug)]
@@ -35,6 +67,14 @@ pub struct Store {
     pub latency: (Duration, Duration),
     /// How many operations of a hundred fail, half of them after they have been applied.
     pub fail_percent: usize,
+    /// How many look-ups and readings of the leases of a hundred are answered from up to half a second ago.
+    pub stale_percent: usize,
+    /// How the store breaks its contract.
+    pub flaw: Option<StoreFlaw>,
+    /// How things stood a moment ago, while stale answers are wanted.
+    history: VecDeque<(MonoTime, MemoryState)>,
+    /// What a store that looks first has found and will delete.
+    found: VecDeque<(Address, bool)>,
 }
 
 /// When an operation is applied, if ever, and when it is answered, and whether that answer is a failure.
@@ -53,6 +93,10 @@ impl Store {
             mode: StoreMode::Up,
             latency: (Duration::from_micros(200), Duration::from_millis(3)),
             fail_percent: 0,
+            stale_percent: 0,
+            flaw: None,
+            history: VecDeque::new(),
+            found: VecDeque::new(),
         }
     }
 
@@ -76,7 +120,20 @@ impl Store {
         }
     }
 
-    pub(crate) fn apply(&mut self, now: MonoTime, op: &StoreOp) -> Result<StoreReply, StoreFailure> {
+    pub(crate) fn apply(
+        &mut self,
+        now: MonoTime,
+        op: &StoreOp,
+        rng: &mut Rng,
+    ) -> Result<StoreReply, StoreFailure> {
+        if let StoreOp::Peers | StoreOp::Lookup(_) = op {
+            let stale = rng.chance(self.stale_percent) && !self.history.is_empty();
+            let at = rng.below(self.history.len());
+            let state = self.history.get(at).filter(|_| stale);
+            return Ok(self.read(now, op, state.map_or(&self.state, |(_, state)| state)));
+        }
+        self.remember(now);
+        let (flaw, generation) = (self.flaw, self.generation);
         let state = &mut self.state;
         Ok(match op {
             StoreOp::Register {
@@ -91,44 +148,128 @@ impl Store {
             StoreOp::Renew { owners, location } => StoreReply::Renewed(Renewed {
                 renewals: owners
                     .iter()
-                    .map(|owner| state.renew(now, owner, location))
+                    .map(|owner| match state.renew(now, owner, location) {
+                        Renewal::Superseded(_) if flaw == Some(StoreFlaw::RenewalNotFenced) => {
+                            Renewal::Renewed
+                        }
+                        renewal => renewal,
+                    })
                     .collect(),
-                generation: self.generation,
+                generation,
             }),
             StoreOp::Drain(owner) => StoreReply::Drained(state.drain(now, owner)),
             StoreOp::Deregister(owner) => {
                 state.deregister(owner);
                 StoreReply::Deregistered
             }
-            StoreOp::Peers => StoreReply::Peers(state.peers(now)),
-            StoreOp::Claim(owner, addresses) => StoreReply::Claimed(
-                addresses
-                    .iter()
-                    .map(|address| state.claim(owner, address))
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| StoreFailure)?,
-            ),
+            StoreOp::Claim(owner, addresses) => {
+                let claim = |address| -> Result<Claimed, StoreFailure> {
+                    let mut claimed = state.claim(owner, address).map_err(|_| StoreFailure)?;
+                    if flaw == Some(StoreFlaw::DisplacedNotTold) {
+                        claimed.displaced = None;
+                    }
+                    Ok(claimed)
+                };
+                StoreReply::Claimed(addresses.iter().map(claim).collect::<Result<_, _>>()?)
+            }
             StoreOp::Release(owner, sessions) => StoreReply::Released(
                 sessions
                     .iter()
-                    .map(|(a, seq)| state.release(owner, a, *seq))
+                    .map(|(address, seq)| self.release(owner, address, *seq))
                     .collect(),
             ),
             StoreOp::Restore(owner, sessions) => StoreReply::Restored(
                 sessions
                     .iter()
-                    .map(|(a, seq)| state.restore(owner, a, *seq))
-                    .collect(),
-            ),
-            StoreOp::Lookup(addresses) => StoreReply::Found(
-                addresses
-                    .iter()
-                    .map(|address| state.lookup(now, address))
+                    .map(|(address, seq)| self.restore(owner, address, *seq))
                     .collect(),
             ),
             StoreOp::Reclaim(budget) => StoreReply::Reclaimed(state.reclaim(now, *budget)),
             _ => return Err(StoreFailure),
         })
+    }
+
+    fn read(&self, now: MonoTime, op: &StoreOp, state: &MemoryState) -> StoreReply {
+        match op {
+            StoreOp::Lookup(addresses) => {
+                let look_up = |address| match self.flaw {
+                    Some(StoreFlaw::DeadSessionsShown) => self.record(address),
+                    _ => state.lookup(now, address),
+                };
+                StoreReply::Found(addresses.iter().map(look_up).collect())
+            }
+            _ => StoreReply::Peers(state.peers(now)),
+        }
+    }
+
+    fn release(&mut self, owner: &Owner, address: &Address, seq: Seq) -> Released {
+        let standing = self.record(address);
+        match (self.flaw, standing) {
+            (Some(StoreFlaw::GetThenDelete), standing) => {
+                let is_own = standing.is_some_and(|s| s.owner == *owner && s.seq == seq);
+                self.found.push_back((address.clone(), is_own));
+                if is_own {
+                    Released::Released
+                } else {
+                    Released::NotOwner
+                }
+            }
+            (Some(StoreFlaw::ReleaseIgnoresSeq), Some(standing)) => {
+                self.state.release(&standing.owner, address, standing.seq)
+            }
+            _ => self.state.release(owner, address, seq),
+        }
+    }
+
+    fn restore(&mut self, owner: &Owner, address: &Address, seq: Seq) -> Restored {
+        if self.flaw == Some(StoreFlaw::RestoreOverwrites)
+            && let Some(standing) = self.record(address)
+        {
+            self.state.release(&standing.owner, address, standing.seq);
+        }
+        self.state.restore(owner, address, seq)
+    }
+
+    /// Whether a release takes effect in two steps.
+    pub(crate) fn deletes_later(&self) -> bool {
+        self.flaw == Some(StoreFlaw::GetThenDelete)
+    }
+
+    /// The second step.
+    pub(crate) fn delete_checked(&mut self) {
+        for (address, is_own) in core::mem::take(&mut self.found) {
+            if is_own && let Some(standing) = self.record(&address) {
+                self.state.release(&standing.owner, &address, standing.seq);
+            }
+        }
+    }
+
+    /// Keeps how things stand, for stale answers.
+    fn remember(&mut self, now: MonoTime) {
+        if self.stale_percent == 0 {
+            return self.history.clear();
+        }
+        self.history.push_back((now, self.state.clone()));
+        while self.history.front().is_some_and(|(at, _)| *at + STALE < now) || self.history.len() > 64 {
+            self.history.pop_front();
+        }
+    }
+
+    /// The record of an address, whether its owner lives or not.
+    pub(crate) fn record(&self, address: &Address) -> Option<Session> {
+        let mut sessions = self.state.sessions();
+        sessions
+            .find(|(at, _)| *at == address)
+            .map(|(_, session)| session.clone())
+    }
+
+    /// All sessions whose owners live.
+    pub(crate) fn live_sessions(&self, now: MonoTime) -> Vec<(Address, Session)> {
+        let sessions = self.state.sessions();
+        sessions
+            .filter(|(address, _)| self.state.lookup(now, address).is_some())
+            .map(|(address, session)| (address.clone(), session.clone()))
+            .collect()
     }
 
     /// Who holds the address, as the store answers now.
@@ -155,8 +296,9 @@ impl Store {
 
     /// Forgets everything, as a datastore that comes back empty; numbers go on growing, because it takes them from a
     /// clock.
-    pub fn lose_all(&mut self, now: MonoTime) {
+    pub(crate) fn lose_all(&mut self, now: MonoTime) {
         self.state = MemoryState::new();
+        self.history.clear();
         self.generation += 1;
         let (Ok(nobody), Ok(address)) = (Identity::new("nobody"), Address::new("nothing")) else {
             return;
@@ -168,7 +310,7 @@ impl Store {
     }
 
     /// Forgets who holds this address, and says that something may have been lost.
-    pub fn lose_session(&mut self, now: MonoTime, address: &Address) {
+    pub(crate) fn lose_session(&mut self, now: MonoTime, address: &Address) {
         self.generation += 1;
         if let Some(session) = self.state.lookup(now, address) {
             self.state.release(&session.owner, address, session.seq);

@@ -29,7 +29,7 @@ fn everything_that_the_mesh_does_goes_through_a_broker_too() {
     assert_eq!(acked(&mut world, ids[0], "a", "nobody"), Outcome::NotConnected);
     let plain = world.send(ids[1], "b", "a");
     let ticket = world.request(ids[2], "c", "b");
-    assert_eq!(world.wait(ids[2], ticket), Completion::Reply(Ok("reply".into())));
+    assert!(matches!(world.wait(ids[2], ticket), Completion::Reply(Ok(_))));
     assert!(world.oracle().was_delivered(plain));
     assert_eq!(locate(&mut world, ids[2], "b"), Ok(Some("2".to_owned())));
     let reached = broadcast(&mut world, ids[0], "a");

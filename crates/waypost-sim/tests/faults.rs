@@ -231,11 +231,11 @@ fn what_the_store_has_lost_is_put_back() {
     connect(&mut world, ids[0], &["x", "y"]);
     connect(&mut world, ids[1], &["z"]);
     // One session is lost, and the leases stand.
-    world.store.lose_session(world.now(), &"x".parse().unwrap());
+    world.lose_session("x");
     world.run_for(secs(5));
     assert_eq!(acked(&mut world, ids[2], "c", "x"), Outcome::Delivered);
     // Everything is lost.
-    world.store.lose_all(world.now());
+    world.lose_all();
     world.run_for(secs(15));
     for address in ["x", "y", "z"] {
         assert_eq!(
@@ -252,7 +252,7 @@ fn a_client_that_moved_after_the_store_lost_everything_stays_where_it_is() {
     let mut world = World::new(9);
     let ids = mesh(&mut world, 2);
     connect(&mut world, ids[0], &["x"]);
-    world.store.lose_all(world.now());
+    world.lose_all();
     world.run_for(ms(1));
     let ticket = world.connect(ids[1], "x");
     world.run_for(secs(20));

@@ -21,11 +21,7 @@ impl<T> Endpoint<T> {
         if let Some(seen) = self.seen(origin, &message) {
             return self.answer_again(origin, &message, seen);
         }
-        let in_order = message.after == 0
-            || self
-                .origins
-                .get(origin as usize)
-                .is_some_and(|owner| self.dedupe.settled(owner, message.after));
+        let in_order = self.is_in_order(&message);
         match self.clients.get_mut(message.to()) {
             Some(client) if client.is_claiming() => {
                 let bytes_max = self.settings.queue_bytes_max;
@@ -99,10 +95,20 @@ impl<T> Endpoint<T> {
         }
     }
 
-    /// Refuses for good: a repetition gets the same answer.
+    /// Whether the one that has to come before it has come, or never will.
+    fn is_in_order(&self, message: &Message) -> bool {
+        message.after == 0
+            || self
+                .origins
+                .get(message.origin as usize)
+                .is_some_and(|owner| self.dedupe.settled(owner, message.after))
+    }
+
+    /// Refuses for good: a repetition gets the same answer. One that others have to come before is not noted, because what
+    /// comes after it would not wait for those any more.
     pub(super) fn refuse(&mut self, message: &Message, outcome: Outcome) {
         let origin = message.origin;
-        if message.id != 0 {
+        if message.id != 0 && self.is_in_order(message) {
             self.note(origin, message.id, Seen::Refused(outcome));
         }
         self.fail(origin, message, outcome, false);

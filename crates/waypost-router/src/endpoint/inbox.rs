@@ -153,6 +153,22 @@ impl Inbox {
         self.closed
     }
 
+    /// What waits, oldest first.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter()
+    }
+
+    /// Bytes of the messages among what waits.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let is_message = |event: &&Event| {
+            matches!(
+                event,
+                Event::Message(_) | Event::Messages(_) | Event::Request { .. }
+            )
+        };
+        self.events.iter().filter(is_message).map(Event::cost).sum()
+    }
+
     /// Whether a message may be put in now.
     pub(crate) fn room(&mut self, now: MonoTime) -> Room {
         self.gate.room(now, self.bytes)

@@ -64,6 +64,10 @@ impl LeaseView {
         Ok(())
     }
 
+    pub(crate) const fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     pub(crate) fn take_waiting(&mut self) -> VecDeque<Message> {
         self.waiting_bytes = 0;
         core::mem::take(&mut self.waiting)
@@ -171,6 +175,7 @@ impl<T> Endpoint<T> {
             }
         }
         self.incarnation = None;
+        let detaching = self.detaching.take();
         if superseded {
             self.standing = Standing::Superseded;
             self.drop_clients();
@@ -181,6 +186,9 @@ impl<T> Endpoint<T> {
             if let Some(Some(token)) = self.draining.take() {
                 self.done.push((token, Completion::Drained));
             }
+        } else if let Some((_, drained)) = detaching {
+            // It was to be ended, and now it is.
+            self.finish_detach(drained);
         } else {
             self.standing = Standing::Attaching { sent_at: None };
             if self.link_up {

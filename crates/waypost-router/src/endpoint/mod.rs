@@ -8,6 +8,7 @@ mod dedupe;
 mod deliver;
 mod inbox;
 mod lease;
+mod load;
 mod ops;
 mod outcomes;
 mod program;

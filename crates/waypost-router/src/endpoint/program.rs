@@ -53,6 +53,11 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// Whether fewer acked messages than are allowed are in flight.
+    pub(crate) fn takes_sends(&self) -> bool {
+        self.sends.has_room()
+    }
+
     /// Whether a message of the program's can be sent, as far as this machine is concerned.
     pub(crate) fn can_send(
         &mut self,
@@ -61,6 +66,10 @@ impl<T> Endpoint<T> {
     ) -> Result<(), Refusal> {
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
+        }
+        if self.detaching.is_some() {
+            // Nothing more could be said about it.
+            return Err(Refusal::Draining);
         }
         let room = match self.standing {
             Standing::Attached => self.out.room(now),

@@ -16,6 +16,13 @@ pub(crate) struct Broadcasts {
     asked: BTreeMap<u64, (u64, LinkId, Vec<Identity>)>,
 }
 
+impl Broadcasts {
+    /// How many have not been answered.
+    pub(super) fn open(&self) -> usize {
+        self.waiting.len() + self.collecting.len()
+    }
+}
+
 /// Answers on their way back to whoever asked.
 #[derive(Debug)]
 struct Collect {

@@ -56,8 +56,17 @@ pub(super) enum Asked {
     Lookup(Vec<Address>),
     Locate(Vec<(LinkId, u64, Address)>),
     /// Claims that failed and may have been applied all the same.
-    Audit(Vec<Address>),
+    Audit(Vec<(Address, Said)>),
     Reclaim,
+}
+
+/// Why an address is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Said {
+    /// A claim may stand of which its server does not know.
+    Nothing,
+    /// The server that the store names has sent back a message for it.
+    No,
 }
 
 /// A session that a peer holds and that is put back or checked.
@@ -88,7 +97,7 @@ pub(crate) struct StoreQueues {
     /// Releases and restores that failed, and claims that did: seen to once the datastore answers again.
     releases_later: VecDeque<(OwnerKey, Address, Seq)>,
     restores_later: VecDeque<(OwnerKey, Address, Seq)>,
-    audits_later: VecDeque<(MonoTime, Address)>,
+    audits_later: VecDeque<(MonoTime, Address, Said)>,
 }
 
 impl StoreQueues {
@@ -300,12 +309,12 @@ impl Router {
                 }
             }
             (Asked::Audit(questions), Ok(StoreReply::Found(found))) if found.len() == questions.len() => {
-                for (address, session) in questions.into_iter().zip(found) {
-                    self.audited(now, address, session);
+                for ((address, said), session) in questions.into_iter().zip(found) {
+                    self.audited(now, address, said, session);
                 }
             }
             (Asked::Audit(questions), _) => {
-                let later = questions.into_iter().map(|address| (now, address));
+                let later = questions.into_iter().map(|(address, said)| (now, address, said));
                 self.queues.audits_later.extend(later);
             }
             (Asked::Deregister { link, token }, _) => self.push(link, Frame::Echo { token }),
@@ -347,10 +356,14 @@ impl Router {
                 .collect();
             self.push(link, Frame::Claimed(entries));
         }
+        // The session of a server whose lease has ended meanwhile is void, and must not stand against others.
+        let is_alive = self.entry(key).lease_until.is_some();
         for (address, seq) in finished {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
-            waiting.learn(key, seq);
+            if is_alive {
+                waiting.learn(key, seq);
+            }
             self.settle(now, &address);
         }
     }
@@ -365,20 +378,20 @@ impl Router {
         for address in addresses {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
-            self.audit_later(now, address.clone());
+            self.audit_later(now, address.clone(), Said::Nothing);
             self.settle(now, &address);
         }
     }
 
     /// Has the store asked later whether it names this server for a client that nobody is connected by.
-    pub(super) fn audit_later(&mut self, now: MonoTime, address: Address) {
+    pub(super) fn audit_later(&mut self, now: MonoTime, address: Address, said: Said) {
         if self.queues.audits_later.len() < LATER_MAX {
-            self.queues.audits_later.push_back((now, address));
+            self.queues.audits_later.push_back((now, address, said));
         }
     }
 
     /// A claim that failed turns out to stand: nobody is connected by it, so it is given back.
-    fn audited(&mut self, now: MonoTime, address: Address, session: Option<Session>) {
+    fn audited(&mut self, now: MonoTime, address: Address, said: Said, session: Option<Session>) {
         let Some(session) = session else { return };
         // Perhaps another life of the server than the one that was asked about, but one that is attached here.
         let Some(key) = self.owner_index.get(&session.owner).copied() else {
@@ -388,11 +401,15 @@ impl Router {
             return;
         }
         let in_use = match self.routes.get(&address) {
+            // Without a seq only the store says so; the server itself may hold it or not.
+            Some(Route::At { owner, seq: Seq(0) }) => *owner == key && said == Said::Nothing,
             Some(Route::At { owner, seq }) => *owner == key && *seq >= session.seq,
             Some(Route::Waiting(waiting)) if waiting.claims > 0 => true,
-            // The release under way may be that of another claim.
-            Some(Route::Waiting(waiting)) if waiting.releases > 0 => return self.audit_later(now, address),
-            Some(Route::Waiting(_)) => false,
+            Some(Route::Waiting(waiting)) => match waiting.known {
+                Some((owner, seq)) if owner == key && seq >= session.seq => true,
+                // Where it is turns out in a moment, and the release under way may be that of another claim.
+                _ => return self.audit_later(now, address, said),
+            },
             None => false,
         };
         if !in_use {
@@ -458,6 +475,7 @@ impl Router {
             let (waiting, _) = self.unsettle(&address);
             if waiting.known.is_none_or(|(_, known)| known <= seq) {
                 waiting.known = Some((owner, seq));
+                waiting.said_anew();
             }
             waiting.restoring += 1;
             self.queues.restoring += 1;
@@ -604,17 +622,19 @@ impl Router {
             }
         }
         let mut audits = Vec::new();
-        while let Some((since, address)) = self.queues.audits_later.pop_front() {
+        while let Some((since, address, said)) = self.queues.audits_later.pop_front() {
             if now.since(since) < self.settings.heartbeat {
-                self.queues.audits_later.push_front((since, address));
+                self.queues.audits_later.push_front((since, address, said));
                 break;
             }
-            audits.push(address);
+            audits.push((address, said));
         }
-        audits.sort();
-        audits.dedup();
+        // The greatest word on each address.
+        audits.sort_by(|a, b| b.cmp(a));
+        audits.dedup_by(|later, first| later.0 == first.0);
         for batch in audits.chunks(BATCH_MAX) {
-            self.ask(StoreOp::Lookup(batch.to_vec()), Asked::Audit(batch.to_vec()));
+            let addresses = batch.iter().map(|(address, _)| address.clone()).collect();
+            self.ask(StoreOp::Lookup(addresses), Asked::Audit(batch.to_vec()));
         }
     }
 }

@@ -612,9 +612,10 @@ impl Router {
         let mut over = Vec::new();
         let mut more = false;
         for (key, entry) in (0u32..).map(OwnerKey).zip(&mut self.owners) {
-            let Some(since) = entry.detached_at else { continue };
             let is_here = entry.location.as_ref() == Some(&self.location);
-            if is_here && now.since(since) < wait {
+            // Without this time its lease is over, and nobody comes back.
+            let is_waited_for = entry.detached_at.is_some_and(|since| now.since(since) < wait);
+            if is_here && is_waited_for {
                 more = true;
             } else if !entry.parked.is_empty() {
                 entry.parked_bytes = 0;

@@ -324,7 +324,8 @@ impl Router {
             0 => link.owner.or(link.former),
             alias => link.names.heard(alias),
         };
-        if link.kind == LinkKind::Node {
+        // A return is a hop, also that of a server which is attached here and to which the message would go again.
+        if link.kind == LinkKind::Node || self.entry(origin).attached.is_some() {
             message.hops = message.hops.saturating_add(1);
         }
         self.counters.bounced += 1;

@@ -8,6 +8,7 @@ mod broadcast;
 mod claims;
 mod leases;
 mod links;
+mod load;
 mod messages;
 mod owners;
 mod quick;

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome, Seq, Session};
 use waypost_wire::Frame;
 
+use super::claims::Said;
 use super::messages::Parcel;
 use crate::gate::Room;
 
@@ -48,6 +49,8 @@ pub(crate) struct Waiting {
     pub(crate) again: bool,
     /// The path to a server is being cleared.
     pub(crate) clearing: bool,
+    /// What was known when that began, and is to be forgotten when it ends.
+    void: Option<(OwnerKey, Seq)>,
     /// Messages wait for a fresh view of the leases.
     stranded: bool,
     /// They wait for this server, whose node cannot be reached.
@@ -78,6 +81,11 @@ impl Waiting {
         self.held.is_empty() && self.bounced.is_empty()
     }
 
+    /// Bytes of what waits and has not been sent on before.
+    pub(super) fn fresh_bytes(&self) -> usize {
+        self.held.iter().map(|parcel| parcel.message.cost()).sum()
+    }
+
     fn take(&mut self) -> impl Iterator<Item = Parcel> + use<> {
         self.held_bytes = 0;
         let bounced = core::mem::take(&mut self.bounced);
@@ -95,6 +103,17 @@ impl Waiting {
         } else {
             Room::No
         }
+    }
+
+    /// The path to the server that is known is cleared: nothing more goes there, whatever is known.
+    pub(super) const fn begin_clearing(&mut self) {
+        self.clearing = true;
+        self.void = self.known;
+    }
+
+    /// A server has said anew that it holds the client: clearing the path does not make that void.
+    pub(super) const fn said_anew(&mut self) {
+        self.void = None;
     }
 
     /// Notes a claim; the newest one counts.
@@ -187,7 +206,7 @@ impl Router {
             && from == Some(*owner)
         {
             // Only the store says that this server holds it, and the server says no.
-            self.audit_later(now, address.clone());
+            self.audit_later(now, address.clone(), Said::No);
         }
         let (waiting, was_at) = self.unsettle(&address);
         waiting.bounced_from = from;
@@ -265,6 +284,7 @@ impl Router {
 
     /// Asks the server that an address was at to say when everything sent to it has been dealt with.
     fn clear_path(&mut self, now: MonoTime, address: &Address, owner: Option<OwnerKey>) {
+        self.unsettle(address).0.begin_clearing();
         let link = owner.and_then(|owner| {
             let entry = self.entry(owner);
             let peer = entry.attached.map(|link| (link, None));
@@ -276,8 +296,6 @@ impl Router {
         let Some(owner) = owner.map_or(Some(0), |owner| self.alias(link, owner)) else {
             return self.path_clear(now, address);
         };
-        let (waiting, _) = self.unsettle(address);
-        waiting.clearing = true;
         let token = self.token();
         self.relays.insert(
             token,
@@ -297,7 +315,10 @@ impl Router {
             return;
         };
         waiting.clearing = false;
-        waiting.known = None;
+        // A claim that was heard of meanwhile stands.
+        if waiting.known == waiting.void.take() {
+            waiting.known = None;
+        }
         self.settle(now, address);
     }
 
@@ -348,7 +369,7 @@ impl Router {
         if let Some((owner, seq)) = waiting.known {
             let parcels = self.take_held(address);
             self.routes.insert(address.clone(), Route::At { owner, seq });
-            self.count_in(owner);
+            self.count_in(owner, address);
             for parcel in parcels {
                 self.resolve(now, parcel);
             }
@@ -458,7 +479,8 @@ impl Router {
     }
 
     /// Entries for clients of other nodes are a cache, and bounded: when it is full some make room.
-    fn count_in(&mut self, owner: OwnerKey) {
+    /// This one does not: its messages are about to go by it.
+    fn count_in(&mut self, owner: OwnerKey, new: &Address) {
         if self.entry(owner).attached.is_some() {
             return;
         }
@@ -470,7 +492,7 @@ impl Router {
             .routes
             .iter()
             .filter_map(|(address, route)| match route {
-                Route::At { owner, .. } if self.entry(*owner).attached.is_none() => {
+                Route::At { owner, .. } if self.entry(*owner).attached.is_none() && address != new => {
                     Some((address.clone(), *owner))
                 }
                 _ => None,

@@ -4,6 +4,7 @@
 use waypost_types::{Address, MonoTime, Seq, Session};
 use waypost_wire::{Displaced, Frame};
 
+use super::claims::Said;
 use super::{LinkId, OwnerKey, Relay, RelayGoal, Route, Router};
 
 /// Bound of the displacements that are to be told once their losers can be reached.
@@ -106,7 +107,7 @@ impl Router {
                 self.forget_route(address.as_str(), untold.loser);
             }
             // A check of what is held may have put the session back meanwhile.
-            self.audit_later(now, untold.displaced.address.clone());
+            self.audit_later(now, untold.displaced.address.clone(), Said::Nothing);
         }
         let token = self.token();
         let displaced = Displaced {
@@ -188,9 +189,9 @@ impl Router {
         );
         let goal = if at_loser {
             // What this node sends to the client from now on waits until the loser has dealt with what it has.
-            self.unsettle(&address).0.clearing = true;
+            self.unsettle(&address).0.begin_clearing();
             // A check of what is held may have put the session back meanwhile.
-            self.audit_later(now, address.clone());
+            self.audit_later(now, address.clone(), Said::Nothing);
             RelayGoal::AnswerAndClear { link, token, address }
         } else {
             RelayGoal::Answer { link, token }

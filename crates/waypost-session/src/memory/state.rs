@@ -16,7 +16,7 @@ const TERM_MIN: Duration = Duration::from_millis(100);
 /// [`MemoryStore`](crate::MemoryStore) wraps it for everybody else.
 ///
 /// Incarnations and seqs come from one counter that never repeats, so both also grow across releases and deregistrations.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MemoryState {
     last_number: u64,
     leases: BTreeMap<Identity, LeaseRecord>,
@@ -25,7 +25,7 @@ pub struct MemoryState {
     held: BTreeMap<Owner, BTreeSet<Address>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct LeaseRecord {
     lease: Lease,
     good_until: MonoTime,
@@ -196,6 +196,11 @@ impl MemoryState {
             removed: doomed.len(),
             more,
         }
+    }
+
+    /// All session records, visible or not, by address.
+    pub fn sessions(&self) -> impl Iterator<Item = (&Address, &Session)> {
+        self.sessions.iter()
     }
 
     /// How many session records there are, visible or not.

@@ -1,0 +1,90 @@
+//! Broadcasts: to every client but the sender, at most once at each server, and a result that is true.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use waypost_router::BroadcastOutcome;
+use waypost_types::{Address, MonoTime, Owner};
+
+use super::Oracle;
+use crate::process::Ticket;
+
+#[derive(Debug)]
+struct Sent {
+    at: MonoTime,
+    from: Address,
+    can_succeed: bool,
+    reached: BTreeSet<(Owner, Address)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Broadcasts {
+    sent: BTreeMap<Ticket, Sent>,
+}
+
+impl Oracle {
+    pub(crate) fn broadcast(&mut self, now: MonoTime, ticket: Ticket, from: &Address, can_succeed: bool) {
+        let sent = Sent {
+            at: now,
+            from: from.clone(),
+            can_succeed,
+            reached: BTreeSet::new(),
+        };
+        self.broadcasts.sent.insert(ticket, sent);
+    }
+
+    /// A broadcast is in an inbox for this client.
+    pub(crate) fn broadcast_came(&mut self, ticket: Ticket, to: &Address, owner: &Owner, holds: bool) {
+        assert!(
+            holds,
+            "{owner} got broadcast {ticket:?} for {to}, which it does not hold"
+        );
+        let Some(sent) = self.broadcasts.sent.get_mut(&ticket) else {
+            panic!("{owner} got broadcast {ticket:?}, which nobody sent");
+        };
+        assert_ne!(sent.from, *to, "broadcast {ticket:?} came to its own sender");
+        assert!(
+            sent.reached.insert((owner.clone(), to.clone())),
+            "broadcast {ticket:?} came twice to {to} at {owner}"
+        );
+    }
+
+    /// `held`: all clients that running servers hold.
+    pub(crate) fn broadcast_ended(
+        &mut self,
+        ticket: Ticket,
+        outcome: &BroadcastOutcome,
+        held: &BTreeSet<Address>,
+    ) {
+        let Some(sent) = self.broadcasts.sent.remove(&ticket) else {
+            return;
+        };
+        let reached = sent.reached.len() as u64;
+        assert!(
+            outcome.clients <= reached,
+            "broadcast {ticket:?} says {outcome:?} and has reached {reached} clients"
+        );
+        let is_clear = sent.can_succeed
+            && self.was_calm(sent.at)
+            && held.iter().all(|to| self.is_settled_since(sent.at, to.as_str()));
+        if is_clear && !self.is_tight {
+            assert_eq!(
+                outcome.unreached,
+                [],
+                "broadcast {ticket:?} did not reach all, while all was calm"
+            );
+            let others = held.iter().filter(|to| **to != sent.from);
+            for to in others {
+                assert!(
+                    sent.reached.iter().any(|(_, reached)| reached == to),
+                    "broadcast {ticket:?} did not reach {to}, while all was calm"
+                );
+            }
+            assert_eq!(
+                outcome.clients, reached,
+                "broadcast {ticket:?} reached another number of clients, while all was calm"
+            );
+        }
+        // Copies that come later than the answer are still no second ones.
+        self.broadcasts.sent.insert(ticket, sent);
+    }
+}

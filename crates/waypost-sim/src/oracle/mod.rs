@@ -1,0 +1,84 @@
+//! What must hold in every run, checked where it happens. A promise that is broken panics.
+//!
+//! The oracle knows clients only by what programs are told, leases only by what the store has answered, and messages only by
+//! what enters an inbox: nothing that it judges by comes from the tables of the router that it judges.
+//!
+//! Some promises hold at any moment, whatever happens. Others hold when the cluster is *calm*: nothing has gone wrong for
+//! [`CALM_TERMS`] lease terms. Then nothing excuses a message that is not delivered.
+
+mod broadcasts;
+mod leases;
+mod records;
+mod sends;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use waypost_types::{Address, MonoTime};
+
+use crate::process::{ProcessId, Ticket};
+
+pub(crate) use records::Held;
+pub(crate) use sends::reply_to;
+
+/// How many lease terms after the last fault the cluster has to serve as if there had been none.
+pub const CALM_TERMS: u32 = 3;
+
+/// One process's one life.
+pub(crate) type Life = (ProcessId, u64);
+
+/// Knows everything that was asked for and everything that became of it.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    /// When something was wrong last.
+    troubled_at: MonoTime,
+    /// The longest lease term in the cluster.
+    term: Duration,
+    /// When anything was asked for or told that may change who holds an address.
+    changed_at: BTreeMap<Address, MonoTime>,
+    /// Connects and disconnects under way.
+    moving: BTreeMap<Ticket, (Life, Address)>,
+    /// Some queue is so small that calm does not exclude `Overloaded`.
+    pub(crate) is_tight: bool,
+    sends: sends::Sends,
+    leases: leases::Leases,
+    records: records::Records,
+    broadcasts: broadcasts::Broadcasts,
+}
+
+impl Oracle {
+    /// Something is wrong, or has just been put right.
+    pub(crate) fn trouble(&mut self, now: MonoTime) {
+        self.troubled_at = self.troubled_at.max(now);
+    }
+
+    pub(crate) fn note_term(&mut self, term: Duration) {
+        self.term = self.term.max(term);
+    }
+
+    /// Whether nothing had gone wrong for long enough at that time, nor has since.
+    pub(crate) fn was_calm(&self, at: MonoTime) -> bool {
+        self.troubled_at + self.term * CALM_TERMS <= at
+    }
+
+    pub(crate) fn changed(&mut self, now: MonoTime, address: &Address) {
+        self.changed_at.insert(address.clone(), now);
+    }
+
+    /// A connect or a disconnect has been asked for.
+    pub(crate) fn moves(&mut self, now: MonoTime, ticket: Ticket, life: Life, address: &Address) {
+        self.changed(now, address);
+        self.moving.insert(ticket, (life, address.clone()));
+    }
+
+    /// It has ended.
+    pub(crate) fn moved(&mut self, ticket: Ticket) {
+        self.moving.remove(&ticket);
+    }
+
+    /// Whether it has been clear since then who holds the address.
+    pub(crate) fn is_settled_since(&self, at: MonoTime, address: &str) -> bool {
+        let is_moving = self.moving.values().any(|(_, moving)| moving.as_str() == address);
+        !is_moving && self.changed_at.get(address).is_none_or(|changed| *changed < at)
+    }
+}

@@ -1,0 +1,327 @@
+//! Messages: delivered once and in order, to whoever holds the client, and with exactly one outcome, which is true.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use waypost_router::{Completion, Refusal};
+use waypost_types::{MonoTime, Outcome, Owner};
+
+use super::{Life, Oracle};
+use crate::process::Ticket;
+
+/// How long after its deadline a send may lack its outcome, at a process that runs.
+const GRACE: Duration = Duration::from_secs(1);
+/// How often one message may be put on a link: sent again at most five times, each time over the hops that it is allowed,
+/// there and back.
+const TRANSMISSIONS_MAX: u32 = 160;
+
+#[derive(Debug)]
+struct Sent {
+    by: Life,
+    to: String,
+    /// Its place among all that this life has sent to this address.
+    number: u64,
+    acked: bool,
+    at: MonoTime,
+    taken_in: Option<MonoTime>,
+    deadline: MonoTime,
+    delivered_to: Vec<Owner>,
+    outcome: Option<Outcome>,
+    transmissions: u32,
+}
+
+/// The newest numbers that have been delivered.
+#[derive(Debug, Default, Clone, Copy)]
+struct Newest {
+    acked: u64,
+    best_effort: u64,
+}
+
+impl Newest {
+    /// Notes a delivery; the newer number that it comes after, if it must not.
+    fn note(&mut self, sent: &Sent, may_be_late: bool) -> Option<u64> {
+        // One whose sender knows that it may still come comes late at most behind best-effort ones.
+        let is_unknown = sent.outcome == Some(Outcome::Unknown);
+        let newest = if is_unknown {
+            self.acked
+        } else {
+            self.acked.max(self.best_effort)
+        };
+        let kind = if sent.acked {
+            &mut self.acked
+        } else {
+            &mut self.best_effort
+        };
+        *kind = sent.number.max(*kind);
+        (!may_be_late && newest >= sent.number).then_some(newest)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sends {
+    sent: BTreeMap<Ticket, Sent>,
+    counts: BTreeMap<(Life, String), u64>,
+    /// The newest delivered number, by sender, address and receiving server.
+    newest: BTreeMap<(Life, String, Owner), Newest>,
+    /// The same, whichever server received it.
+    newest_first: BTreeMap<(Life, String), Newest>,
+    open: BTreeSet<Ticket>,
+    ended: BTreeSet<Ticket>,
+    outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl Oracle {
+    pub(crate) fn sent(
+        &mut self,
+        now: MonoTime,
+        ticket: Ticket,
+        by: Life,
+        to: &str,
+        acked: bool,
+        within: Duration,
+    ) {
+        let count = self.sends.counts.entry((by, to.to_owned())).or_default();
+        *count += 1;
+        let sent = Sent {
+            by,
+            to: to.to_owned(),
+            number: *count,
+            acked,
+            at: now,
+            taken_in: None,
+            deadline: now + within,
+            delivered_to: Vec::new(),
+            outcome: None,
+            transmissions: 0,
+        };
+        self.sends.sent.insert(ticket, sent);
+        if acked {
+            self.sends.open.insert(ticket);
+        }
+    }
+
+    /// The machines have taken it in.
+    pub(crate) fn taken_in(&mut self, now: MonoTime, ticket: Ticket) {
+        if let Some(sent) = self.sends.sent.get_mut(&ticket) {
+            sent.taken_in = Some(now);
+        }
+    }
+
+    /// A message has been put on a link.
+    pub(crate) fn transmitted(&mut self, ticket: Ticket) {
+        if let Some(sent) = self.sends.sent.get_mut(&ticket) {
+            sent.transmissions += 1;
+            assert!(
+                sent.transmissions <= TRANSMISSIONS_MAX,
+                "{ticket:?} to {} goes to and fro without end",
+                sent.to
+            );
+        }
+    }
+
+    /// A message is in the inbox of `owner`, whose program has been told that it holds the client, or not.
+    pub(crate) fn delivered(&mut self, ticket: Ticket, to: &str, owner: &Owner, holds: bool) {
+        assert!(holds, "{owner} got {ticket:?} for {to}, which it does not hold");
+        let Some(sent) = self.sends.sent.get_mut(&ticket) else {
+            panic!("{owner} got {ticket:?}, which nobody sent");
+        };
+        assert_eq!(sent.to, to, "{ticket:?} went to another client at {owner}");
+        assert!(
+            !sent.delivered_to.contains(owner),
+            "{ticket:?} to {to} was delivered twice at {owner}"
+        );
+        assert!(
+            sent.acked || sent.delivered_to.is_empty(),
+            "best-effort {ticket:?} to {to} was delivered at {:?} and at {owner}",
+            sent.delivered_to
+        );
+        assert!(
+            matches!(sent.outcome, None | Some(Outcome::Delivered | Outcome::Unknown)),
+            "{ticket:?} to {to} had the outcome {:?} and was delivered at {owner} all the same",
+            sent.outcome
+        );
+        // A best-effort message that lies on a silent link for longer than a takeover waits may come late.
+        let may_be_late = !sent.acked && self.troubled_at + self.term > sent.at;
+        let key = (sent.by, to.to_owned());
+        let newest = self.sends.newest.entry((key.0, key.1.clone(), owner.clone()));
+        let after = newest.or_default().note(sent, may_be_late);
+        assert!(
+            after.is_none(),
+            "{ticket:?}, number {} of {:?} to {to}, was delivered at {owner} after number {after:?}",
+            sent.number,
+            sent.by
+        );
+        // One that was refused where others were delivered, and whose refusal was lost, may be delivered where the client is
+        // now.
+        if sent.delivered_to.is_empty() && sent.outcome.is_none() && !self.is_tight {
+            let newest = self.sends.newest_first.entry(key).or_default();
+            let after = newest.note(sent, may_be_late);
+            assert!(
+                after.is_none(),
+                "{ticket:?}, number {} of {:?} to {to}, came first at {owner}, after number {after:?} elsewhere",
+                sent.number,
+                sent.by
+            );
+        }
+        sent.delivered_to.push(owner.clone());
+    }
+
+    /// An operation has ended. `holders`: how many running servers hold the address of a send.
+    pub(crate) fn ended(
+        &mut self,
+        now: MonoTime,
+        ticket: Ticket,
+        completion: &Completion,
+        holders: impl FnOnce(&str) -> usize,
+    ) {
+        assert!(
+            self.sends.ended.insert(ticket),
+            "{ticket:?} ended twice, the second time with {completion:?}"
+        );
+        let outcome = match completion {
+            Completion::Outcome(outcome) | Completion::Reply(Err(outcome)) => *outcome,
+            Completion::Reply(Ok(body)) => {
+                assert_eq!(
+                    body.as_ref(),
+                    reply_to(ticket).as_bytes(),
+                    "{ticket:?} has the reply to another request"
+                );
+                Outcome::Delivered
+            }
+            _ => return,
+        };
+        *self.sends.outcomes.entry(outcome.as_str()).or_default() += 1;
+        self.sends.open.remove(&ticket);
+        let Some(sent) = self.sends.sent.get_mut(&ticket) else {
+            return;
+        };
+        sent.outcome = Some(outcome);
+        let sent = &self.sends.sent[&ticket];
+        let delivered = !sent.delivered_to.is_empty();
+        match outcome {
+            Outcome::Delivered => assert!(
+                delivered,
+                "{ticket:?} to {} is Delivered and reached no inbox",
+                sent.to
+            ),
+            Outcome::Unknown => {}
+            outcome => assert!(
+                !delivered,
+                "{ticket:?} to {} ended as {outcome} and was delivered at {:?}",
+                sent.to, sent.delivered_to
+            ),
+        }
+        self.judge_in_calm(now, ticket, sent, outcome, holders(&sent.to));
+    }
+
+    /// What an outcome has to be when nothing excuses another one.
+    fn judge_in_calm(&self, now: MonoTime, ticket: Ticket, sent: &Sent, outcome: Outcome, holders: usize) {
+        let is_clear = self.was_calm(sent.at) && self.is_settled_since(sent.at, &sent.to);
+        // One that had to wait for room may have used up its time.
+        let has_waited = sent.taken_in.is_none_or(|at| at > sent.at);
+        if !is_clear || has_waited || (self.is_tight && outcome == Outcome::Overloaded) {
+            return;
+        }
+        let expected = match holders {
+            0 => Outcome::NotConnected,
+            1 => Outcome::Delivered,
+            more => panic!("at {now} {more} servers hold {}, and all has been calm", sent.to),
+        };
+        assert_eq!(
+            outcome, expected,
+            "{ticket:?} to {}, held by {holders} server since before it was sent, while all was calm",
+            sent.to
+        );
+    }
+
+    /// An operation on a client or a question has ended, asked for at `asked_at`.
+    pub(crate) fn operation_ended(&self, asked_at: MonoTime, ticket: Ticket, completion: &Completion) {
+        if !self.was_calm(asked_at) {
+            return;
+        }
+        let failed = match completion {
+            Completion::Connected(Err(Refusal::Fenced | Refusal::NotRegistered | Refusal::Draining)) => false,
+            Completion::Connected(Err(_)) | Completion::Located(Err(_)) => true,
+            _ => false,
+        };
+        assert!(
+            !failed,
+            "{ticket:?} ended with {completion:?}, while all was calm"
+        );
+    }
+
+    /// Every send of a process that runs has its outcome when its time is over.
+    pub(crate) fn check_deadlines(&self, now: MonoTime, runs_since: impl Fn(Life) -> Option<MonoTime>) {
+        for ticket in &self.sends.open {
+            let Some(sent) = self.sends.sent.get(ticket) else {
+                continue;
+            };
+            let is_over = sent.deadline + GRACE < now;
+            let has_run = || runs_since(sent.by).is_some_and(|since| since + GRACE < now);
+            assert!(
+                !is_over || !has_run(),
+                "{ticket:?} to {} has no outcome at {now}, and was sent at {}",
+                sent.to,
+                sent.at
+            );
+        }
+    }
+
+    /// A life of a process is over: nothing that it waited for ends any more.
+    pub(crate) fn died(&mut self, life: Life) {
+        self.moving.retain(|_, (of, _)| *of != life);
+        let sends = &mut self.sends;
+        for (ticket, sent) in &mut sends.sent {
+            if sent.by == life && sent.outcome.is_none() {
+                sends.ended.insert(*ticket);
+                sends.open.remove(ticket);
+                sent.outcome = Some(Outcome::Unknown);
+            }
+        }
+    }
+
+    /// A send was not taken in at all.
+    pub(crate) fn refused(&mut self, ticket: Ticket, outcome: Outcome) {
+        assert!(
+            self.sends.ended.insert(ticket) && !self.was_delivered(ticket),
+            "{ticket:?} was refused and had been taken in"
+        );
+        self.sends.open.remove(&ticket);
+        if let Some(sent) = self.sends.sent.get_mut(&ticket) {
+            sent.outcome = Some(outcome);
+        }
+    }
+
+    /// A server has drained: what it had taken in before has its outcome.
+    pub(crate) fn drained(&self, life: Life, asked_at: MonoTime) {
+        for ticket in &self.sends.open {
+            let sent = self.sends.sent.get(ticket).filter(|sent| sent.by == life);
+            let left = sent.is_some_and(|sent| sent.taken_in.is_some_and(|at| at < asked_at));
+            assert!(!left, "{ticket:?} has no outcome, and its server has drained");
+        }
+    }
+
+    /// Acked sends that have no outcome yet.
+    #[must_use]
+    pub fn open(&self) -> Vec<Ticket> {
+        self.sends.open.iter().copied().collect()
+    }
+
+    /// Whether the message has reached an inbox.
+    #[must_use]
+    pub fn was_delivered(&self, ticket: Ticket) -> bool {
+        let sent = self.sends.sent.get(&ticket);
+        sent.is_some_and(|sent| !sent.delivered_to.is_empty())
+    }
+
+    /// How many sends ended with each outcome.
+    #[must_use]
+    pub const fn outcomes(&self) -> &BTreeMap<&'static str, u64> {
+        &self.sends.outcomes
+    }
+}
+
+/// The body of the reply to a request.
+pub(crate) fn reply_to(ticket: Ticket) -> String {
+    format!("reply to {}", ticket.0)
+}

@@ -1,0 +1,122 @@
+//! What goes wrong, and how all of it ends.
+
+use core::time::Duration;
+
+use super::plan::Fault;
+use super::{ADDRESSES, Story};
+use crate::process::ProcessId;
+use crate::store::StoreMode;
+
+impl Story {
+    fn process(&mut self) -> ProcessId {
+        self.all[self.rng.below(self.all.len())]
+    }
+
+    /// Something goes wrong, or comes to its end.
+    pub(super) fn fault(&mut self) {
+        let fault = self.plan.faults[self.rng.below(self.plan.faults.len())];
+        let (a, b) = (self.process(), self.process());
+        let ends = self.rng.chance(45);
+        let world = &mut self.world;
+        match fault {
+            Fault::Crash => self.crash_or_start(a),
+            Fault::Pause if ends => self.resume_one(),
+            Fault::Pause => world.pause(a),
+            Fault::Cut | Fault::CutOneWay | Fault::Slow if a == b => {}
+            Fault::Cut | Fault::CutOneWay if ends => self.heal_all_links(),
+            Fault::Cut => world.cut(a, b),
+            Fault::CutOneWay => world.cut_one_way(a, b),
+            Fault::Slow if ends => world.set_slow(a, b, None),
+            Fault::Slow => {
+                let slow = Duration::from_millis([50, 150, 600][self.rng.below(3)]);
+                world.set_slow(a, b, Some((slow / 2, slow)));
+            }
+            Fault::Break => world.break_links(a, b),
+            Fault::Stuck => world.set_stuck(a, !ends),
+            Fault::StoreMode if ends => world.store.mode = StoreMode::Up,
+            Fault::StoreMode => {
+                let modes = [StoreMode::Down, StoreMode::AnswersLost, StoreMode::Stalled];
+                world.store.mode = modes[self.rng.below(modes.len())];
+            }
+            Fault::StoreFailures => world.store.fail_percent = if ends { 0 } else { 20 },
+            Fault::StaleReads => world.store.stale_percent = if ends { 0 } else { 30 },
+            Fault::StoreLosesAll => world.lose_all(),
+            Fault::StoreLosesOne => {
+                let address = ADDRESSES[self.rng.below(self.plan.addresses)];
+                world.lose_session(address);
+            }
+            Fault::Unread => world.set_reads(a, ends),
+            Fault::Drain if world.is_draining(a) => {}
+            Fault::Drain => drop(world.drain(a)),
+            Fault::Retire => self.retire(a),
+        }
+    }
+
+    fn crash_or_start(&mut self, id: ProcessId) {
+        if self.world.is_up(id) {
+            self.world.crash(id);
+        } else {
+            self.world.start(id);
+        }
+    }
+
+    /// Some paused process goes on; how long it slept is a matter of luck.
+    fn resume_one(&mut self) {
+        let paused: Vec<_> = self
+            .all
+            .iter()
+            .copied()
+            .filter(|id| self.world.is_paused(*id))
+            .collect();
+        if let Some(id) = paused.get(self.rng.below(paused.len())) {
+            self.world.resume(*id);
+        }
+    }
+
+    fn heal_all_links(&mut self) {
+        for a in self.all.clone() {
+            for b in self.all.clone() {
+                self.world.heal(a, b);
+            }
+        }
+    }
+
+    /// A process is told to end, does so in order, and is started again.
+    fn retire(&mut self, id: ProcessId) {
+        if !self.world.is_up(id) {
+            return self.world.start(id);
+        }
+        if self.world.endpoint(id).is_some() && !self.world.is_draining(id) {
+            let ticket = self.world.drain(id);
+            self.world
+                .run_until(Duration::from_secs(6), |world| world.done(id, ticket).is_some());
+        }
+        self.world.go_away(id);
+        self.world.run_for(Duration::from_millis(200));
+        self.world.crash(id);
+        if self.rng.chance(70) {
+            self.world.start(id);
+        }
+    }
+
+    /// All that is wrong ends, and everybody is there again.
+    pub(super) fn heal(&mut self) {
+        self.world.store.mode = StoreMode::Up;
+        self.world.store.fail_percent = 0;
+        self.world.store.stale_percent = 0;
+        for a in self.all.clone() {
+            self.world.set_stuck(a, false);
+            for b in self.all.clone() {
+                self.world.heal(a, b);
+                self.world.set_slow(a, b, None);
+            }
+            self.world.resume(a);
+            self.world.set_reads(a, true);
+            self.world.set_replies(a, true);
+            if !self.world.is_up(a) {
+                self.world.start(a);
+            }
+        }
+        self.late.clear();
+    }
+}
