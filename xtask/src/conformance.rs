@@ -37,11 +37,8 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
         if choice == StoreChoice::StartRedis {
             needs::redis_server()?;
         }
-        if choice == StoreChoice::Riak {
-            store = needs::start_riak()?;
-        }
-        if choice == StoreChoice::Couchbase {
-            store = needs::start_couchbase()?;
+        if let StoreChoice::Container(service) = choice {
+            store = service.start()?;
         }
         cargo.args(["--features", choice.feature()]);
     }

@@ -9,6 +9,7 @@ mod ci;
 mod cluster;
 mod codegen;
 mod conformance;
+mod containers;
 mod instructions;
 mod interrupt;
 mod needs;

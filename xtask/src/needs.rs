@@ -89,64 +89,6 @@ fn install_for_tests(package: &str, missing: anyhow::Error) -> Result<()> {
     Ok(())
 }
 
-/// Starts the Riak node of `deploy/riak` in a container, unless it runs already, and returns its store URL. It stays when the
-/// cluster goes.
-///
-/// # Errors
-///
-/// When there is no container engine, or the node does not start.
-pub(crate) fn start_riak() -> Result<String> {
-    compose_up("riak", &["--wait"])?;
-    Ok("riak+http://127.0.0.1:8098".to_owned())
-}
-
-/// The same for the Couchbase node of `deploy/couchbase`.
-///
-/// # Errors
-///
-/// When there is no container engine, or the node does not start.
-pub(crate) fn start_couchbase() -> Result<String> {
-    // Not the service that sets the node up and ends: waiting for it would fail.
-    compose_up("couchbase", &["--detach", "setup"])?;
-    compose_up("couchbase", &["--wait", "couchbase"])?;
-    Ok("couchbase://server:open-sesame@127.0.0.1/waypost".to_owned())
-}
-
-fn compose_up(store: &str, arguments: &[&str]) -> Result<()> {
-    let engine = container_engine(store)?;
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/{store}/compose.yml"));
-    let mut compose = Command::new(engine);
-    compose
-        .arg("compose")
-        .arg("-f")
-        .arg(file)
-        .arg("up")
-        .args(arguments);
-    if !run_shown(&mut compose)?.success() {
-        bail!("the {store} node does not start; see what the container engine says above");
-    }
-    Ok(())
-}
-
-/// The path of `docker` or `podman`, for a datastore that is not a package of every system.
-///
-/// # Errors
-///
-/// When there is neither; the message says how to run `store` without.
-pub(crate) fn container_engine(store: &str) -> Result<PathBuf> {
-    if let Some(path) = find("docker").or_else(|| find("podman")) {
-        return Ok(path);
-    }
-    let url = match store {
-        "couchbase" => "couchbase://USER:PASSWORD@127.0.0.1/BUCKET",
-        _ => "riak+http://127.0.0.1:8098",
-    };
-    bail!(
-        "neither docker nor podman is installed, which `--store {store}` starts its node with (deploy/{store}/compose.yml): \
-         install one of them, or start a server yourself and name it by its URL, as in --store {url}"
-    );
-}
-
 /// A Python that has the official Couchbase SDK, which the stand-in node is tested with, made in `target` where there is none.
 /// `WAYPOST_TEST_COUCHBASE_PYTHON` names another one.
 pub(crate) fn couchbase_python_for_tests(workspace: &Workspace) -> Result<PathBuf> {

@@ -439,3 +439,45 @@ async fn a_claim_that_races_with_the_deletion_of_what_was_there_stands() {
         );
     }
 }
+
+#[tokio::test]
+async fn every_verb_takes_as_many_requests_as_documented() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    let owners = std::slice::from_ref(&owner);
+    let name = address("a");
+    let mut before = nodes.requests();
+    let mut requests = || {
+        let now = nodes.requests();
+        now - core::mem::replace(&mut before, now)
+    };
+    store.claim(&owner, &address("first")).await.unwrap();
+    assert_eq!(requests(), 6, "a first claim begins its owner's journal");
+    let claimed = store.claim(&owner, &name).await.unwrap();
+    assert_eq!(requests(), 3, "claim: read, write, and the journal's page");
+    store.lookup(&name).await.unwrap();
+    assert_eq!(requests(), 2, "lookup: the record, its owner's lease");
+    let held = [(name.clone(), claimed.seq)];
+    store.restore_many(&owner, &held).await.unwrap();
+    assert_eq!(requests(), 1, "restore of what stands: read");
+    store.release(&owner, &name, claimed.seq).await.unwrap();
+    assert_eq!(requests(), 2, "release: read, write");
+    store.renew(owners, &location()).await.unwrap();
+    assert_eq!(requests(), 2, "renew: the lease's write, the marker's read");
+    store.peers().await.unwrap();
+    assert_eq!(requests(), 9, "peers: eight lists, one lease");
+    let many: Vec<Address> = (0..100).map(|n| address(&format!("b{n}"))).collect();
+    store.claim_many(&owner, &many).await.unwrap();
+    assert_eq!(requests(), 201, "a batch: two for each, and one page for all");
+    store.lookup_many(&many).await.unwrap();
+    assert_eq!(requests(), 101, "a batch: one for each, and one lease for all");
+    store.drain(&owner).await.unwrap();
+    assert_eq!(requests(), 2, "drain: read, write");
+    server(&store, "another").await;
+    assert_eq!(
+        requests(),
+        4,
+        "register: the lease and the list, each read and written"
+    );
+}

@@ -129,13 +129,8 @@ impl<'a> Cluster<'a> {
                 Ok(url)
             }
             StoreChoice::StartRedis => self.start_redis(),
-            StoreChoice::Riak => {
-                let url = needs::start_riak()?;
-                url.clone_into(&mut self.state.store);
-                Ok(url)
-            }
-            StoreChoice::Couchbase => {
-                let url = needs::start_couchbase()?;
+            StoreChoice::Container(service) => {
+                let url = service.start()?;
                 self.state.store = redacted(&url);
                 Ok(url)
             }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use anyhow::{Error, Result, bail};
 
+use crate::containers::Service;
+
 /// What `--store` asks for.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreChoice {
@@ -12,10 +14,8 @@ pub(crate) enum StoreChoice {
     Embedded,
     /// A `redis-server` of the cluster's own, on a free port and without persistence.
     StartRedis,
-    /// The Riak node of `deploy/riak`, in a container.
-    Riak,
-    /// The Couchbase node of `deploy/couchbase`, in a container.
-    Couchbase,
+    /// A node of its own, in a container.
+    Container(Service),
     /// A store that the user already runs.
     Url { url: String, feature: &'static str },
 }
@@ -27,8 +27,8 @@ impl FromStr for StoreChoice {
         match text {
             "embedded" => return Ok(Self::Embedded),
             "redis" => return Ok(Self::StartRedis),
-            "riak" => return Ok(Self::Riak),
-            "couchbase" => return Ok(Self::Couchbase),
+            "riak" => return Ok(Self::Container(Service::Riak)),
+            "couchbase" => return Ok(Self::Container(Service::Couchbase)),
             "memory" => bail!(
                 "the memory store lives inside one process and cannot be shared by a cluster; use embedded, which \
                  needs nothing installed either"
@@ -67,8 +67,8 @@ impl StoreChoice {
         match self {
             Self::Embedded => "embedded",
             Self::StartRedis => "redis",
-            Self::Riak => "riak",
-            Self::Couchbase => "couchbase",
+            Self::Container(Service::Riak) => "riak",
+            Self::Container(Service::Couchbase) => "couchbase",
             Self::Url { feature, .. } => feature,
         }
     }
@@ -80,8 +80,7 @@ impl fmt::Debug for StoreChoice {
         match self {
             Self::Embedded => f.write_str("Embedded"),
             Self::StartRedis => f.write_str("StartRedis"),
-            Self::Riak => f.write_str("Riak"),
-            Self::Couchbase => f.write_str("Couchbase"),
+            Self::Container(service) => write!(f, "Container({service:?})"),
             Self::Url { url, .. } => write!(f, "Url({})", redacted(url)),
         }
     }

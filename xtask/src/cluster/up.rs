@@ -27,19 +27,16 @@ pub(crate) fn run(workspace: &Workspace, home: &Home, options: &UpOptions) -> Re
     if options.store == StoreChoice::StartRedis {
         needs::redis_server()?;
     }
-    if options.store == StoreChoice::Riak {
-        needs::container_engine("riak")?;
-    }
-    if options.store == StoreChoice::Couchbase {
-        needs::container_engine("couchbase")?;
+    if let StoreChoice::Container(service) = options.store {
+        // Before anything is built.
+        service.way()?;
     }
     let interrupt = Interrupt::install()?;
     let executables = super::build::build(workspace, options, &interrupt)?;
     let store = match &options.store {
         StoreChoice::Embedded => "embedded".to_owned(),
         StoreChoice::StartRedis => "redis".to_owned(),
-        StoreChoice::Riak => "riak".to_owned(),
-        StoreChoice::Couchbase => "couchbase".to_owned(),
+        StoreChoice::Container(service) => redacted(service.url()),
         StoreChoice::Url { url, .. } => redacted(url),
     };
     let state = home.begin(options.topology.name(), &store)?;

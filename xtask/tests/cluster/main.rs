@@ -223,3 +223,80 @@ fn a_password_reaches_the_servers_and_nothing_else() {
     up.signal(Signal::INT);
     assert!(up.wait_exit().success());
 }
+
+#[test]
+fn riak_by_name_is_started_from_its_compose_file_and_stays() {
+    let stage = Stage::new();
+    stage.container_engine("exit 0");
+    let mut up = stage.up(&["--store", "riak"]);
+    up.wait_for("cluster | all 3 servers");
+    let text = up.text();
+    assert!(
+        text.contains("server-1 | store riak+http://127.0.0.1:8098\n"),
+        "{text}"
+    );
+    assert!(text.contains("deploy/riak/compose.yml down"), "{text}");
+    let pids = stage.pids();
+    up.signal(Signal::INT);
+    assert!(up.wait_exit().success());
+    stage.assert_nothing_left(&pids);
+    let calls = stage.engine_calls();
+    let last = calls.lines().last().unwrap();
+    assert!(
+        last.starts_with("compose -f ") && last.ends_with("deploy/riak/compose.yml up --wait"),
+        "{calls}"
+    );
+}
+
+#[test]
+fn couchbase_by_name_is_set_up_first_and_its_password_is_not_shown() {
+    let stage = Stage::new();
+    stage.container_engine("exit 0");
+    let mut up = stage.up(&["--store", "couchbase"]);
+    up.wait_for("cluster | all 3 servers");
+    let text = up.text();
+    assert!(
+        text.contains("server-1 | store from the environment couchbase://"),
+        "{text}"
+    );
+    assert!(
+        text.contains("topology brokerless, store couchbase://***@127.0.0.1/waypost"),
+        "{text}"
+    );
+    up.signal(Signal::INT);
+    assert!(up.wait_exit().success());
+    let calls = stage.engine_calls();
+    let ups: Vec<&str> = calls
+        .lines()
+        .filter_map(|line| Some(line.split_once("compose.yml up ")?.1))
+        .collect();
+    assert_eq!(ups, ["--detach setup", "--wait couchbase"], "{calls}");
+}
+
+#[test]
+fn a_store_by_name_without_a_container_engine_says_what_to_do() {
+    let stage = Stage::new();
+    for (docker, says) in [
+        ("exit 1", "cannot run compose files"),
+        ("[ \"$1\" = compose ]", "`docker info` says why"),
+    ] {
+        stage.container_engine(docker);
+        let up = stage.run(&["up", "--store", "riak"]);
+        assert!(!up.ok && up.text.contains(says), "{}", up.text);
+        assert!(up.text.contains("--store riak+http://HOST:8098"), "{}", up.text);
+        assert!(stage.pids().is_empty());
+    }
+}
+
+#[test]
+fn a_node_that_does_not_start_ends_the_cluster_in_words() {
+    let stage = Stage::new();
+    stage.container_engine("[ \"$4\" != up ]");
+    let up = stage.run(&["up", "--store", "riak"]);
+    assert!(
+        !up.ok && up.text.contains("the riak node does not start"),
+        "{}",
+        up.text
+    );
+    stage.assert_nothing_left(&stage.pids());
+}

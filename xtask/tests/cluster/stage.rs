@@ -78,8 +78,42 @@ impl Stage {
         fs::write(self.dir.path().join(format!("fail-{number}")), "").unwrap();
     }
 
+    /// Puts container engines into `PATH` before any others: `docker` is this shell script, and the rest fail.
+    pub(crate) fn container_engine(&self, docker: &str) {
+        fs::create_dir_all(self.engines()).unwrap();
+        for (name, script) in [
+            ("docker", docker),
+            ("docker-compose", "exit 1"),
+            ("podman", "exit 1"),
+        ] {
+            let path = self.engines().join(name);
+            fs::write(
+                &path,
+                format!(
+                    "#!/bin/sh\necho \"$@\" >> '{}/called'\n{script}\n",
+                    self.dir.path().display()
+                ),
+            )
+            .unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    /// The arguments with which container engines were called.
+    pub(crate) fn engine_calls(&self) -> String {
+        fs::read_to_string(self.dir.path().join("called")).unwrap()
+    }
+
+    fn engines(&self) -> PathBuf {
+        self.dir.path().join("engines")
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        let mut path = self.engines().into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        command.env("PATH", path);
         command
             .arg("cluster")
             .args(arguments)
