@@ -16,10 +16,24 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
     {
         needs::redis_server()?;
     }
-    let status = workspace
-        .cargo()
-        .args(["run", "--quiet", "--package", "waypost-chaos", "--"])
-        .args(arguments)
+    let isolation = arguments.first().is_some_and(|first| first == "isolation");
+    let mut cargo = workspace.cargo();
+    if isolation {
+        needs::redis_server()?;
+        cargo.args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "waypost-isolation",
+            "--",
+        ]);
+        cargo.arg("--out").arg(workspace.target_dir()?.join("isolation"));
+    } else {
+        cargo.args(["run", "--quiet", "--package", "waypost-chaos", "--"]);
+    }
+    let status = cargo
+        .args(arguments.into_iter().skip(usize::from(isolation)))
         .status()
         .context("cannot run cargo")?;
     Ok(if status.success() {

@@ -46,10 +46,12 @@ Commands:
   conformance --store NAME|URL [FILTER]
                               the session-store suite against memory, embedded, redis, riak, couchbase or any server of yours
   bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options
-  bench stores [--store NAME|URL]... [--seconds N]
-                              claims, look-ups and releases on each datastore
-  chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]
+  chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--servers N] [--brokerless N]
+        [--store embedded|redis|riak]
                               real executables through kills, stops and outages, held against every promise
+  chaos rolling [--per-second N] [--topology ...] [--store ...]
+                              every process of a loaded cluster restarted: nothing lost, how long sends took meanwhile
+  chaos isolation [OPTIONS]   what bystanders feel of others' trouble, into target/isolation; --help lists the options
   sim [--seed N] [--minutes N] [--seeds N]
                               clusters in virtual time against every promise: one seed with its steps, or many on all cores
   ci [STEP ...]               all that must hold before a change is taken, or some of it: tidy, format, isolation,

@@ -553,9 +553,38 @@ impl Cluster {
             anyhow::ensure!(status.success(), "{} exits with {status}", server.identity());
         }
         for index in 0..self.brokers.len() {
-            self.stop_broker(index)?;
+            // That everybody was asked to end breaks nothing.
+            if let Some(mut broker) = self.brokers[index].take() {
+                let status = broker.terminate(PATIENCE)?;
+                anyhow::ensure!(status.success(), "a broker exits with {status}");
+            }
         }
+        let failed = self.unacked_failed();
+        self.world.oracle().close_unacked(failed)?;
         self.world.change(crate::Oracle::close_accounts)
+    }
+
+    /// How many sends without acknowledgement the servers' logs say have failed.
+    fn unacked_failed(&self) -> usize {
+        let entries = std::fs::read_dir(self.directory.path())
+            .into_iter()
+            .flatten()
+            .flatten();
+        let logs = entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        logs.map(|log| {
+            log.lines()
+                .filter(|line| line.contains("sends without acknowledgement failed"))
+                .filter_map(|line| {
+                    line.split("count=")
+                        .nth(1)?
+                        .split(' ')
+                        .next()?
+                        .parse::<usize>()
+                        .ok()
+                })
+                .sum::<usize>()
+        })
+        .sum()
     }
 
     /// What the processes logged, for a failed check.

@@ -1,4 +1,6 @@
-//! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]`
+//! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]
+//! [--servers N] [--brokerless N]`, and
+//! `waypost-chaos rolling [--per-second N] [--topology ...] [--store ...]`
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -22,9 +24,14 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let (mut seconds, mut seed) = (30u64, None);
     let (mut topology, mut store) = ("brokerless".to_owned(), "embedded".to_owned());
+    let (mut rolling, mut per_second, mut servers, mut brokerless) = (false, 500, 3, 0);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
+            Arg::Value(word) if word == "rolling" => rolling = true,
+            Arg::Long("servers") => servers = parser.value()?.parse::<usize>()?,
+            Arg::Long("brokerless") => brokerless = parser.value()?.parse::<usize>()?,
+            Arg::Long("per-second") => per_second = parser.value()?.parse()?,
             Arg::Long("seconds") => seconds = parser.value()?.parse()?,
             Arg::Long("seed") => seed = Some(parser.value()?.parse::<u64>()?),
             Arg::Long("topology") => topology = parser.value()?.string()?,
@@ -36,11 +43,28 @@ fn run() -> Result<()> {
         Some(seed) => seed,
         None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
     };
-    let repeat =
-        format!("cargo xtask chaos --seconds {seconds} --seed {seed} --topology {topology} --store {store}");
+    let repeat = format!(
+        "cargo xtask chaos --seconds {seconds} --seed {seed} --topology {topology} --servers {servers} --brokerless {brokerless} --store {store}"
+    );
     let mut options = Options::new(topology.parse::<Topology>()?, store.parse::<Store>()?);
+    anyhow::ensure!(servers > 0, "--servers takes at least 1");
+    options.servers = servers;
+    options.brokerless = brokerless.min(servers);
     options.proxies = matches!(options.topology, Topology::Brokers(_));
     let mut out = std::io::stdout();
+    if rolling {
+        options.proxies = false;
+        let (outcomes, times) = waypost_chaos::restart_everything(options, per_second)?;
+        writeln!(
+            out,
+            "acked sends while this was restarted, {per_second} a second ({topology}, {store}):"
+        )?;
+        for times in times {
+            writeln!(out, "  {times}")?;
+        }
+        writeln!(out, "outcomes: {outcomes:?}\nnone lost, none delivered twice")?;
+        return Ok(());
+    }
     writeln!(out, "{repeat}")?;
     let summary = waypost_chaos::run(options, seed, Duration::from_secs(seconds))
         .with_context(|| format!("a promise was broken; to repeat it (timing permitting):\n  {repeat}"))?;

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use crate::server::ServerId;
 
+mod accounts;
+
 /// How many lines are kept as evidence.
 const LINES_MAX: usize = 400_000;
 /// How many lines are shown for one broken promise.
@@ -34,6 +36,8 @@ struct Process {
     connect_lines: HashMap<u64, String>,
     lines: u64,
     deliveries: u64,
+    /// The last line of a send that has its outcome: it and all before it have been read.
+    answered_line: u64,
     fenced: u32,
     is_fenced: bool,
     drained: bool,
@@ -54,6 +58,10 @@ struct Sent {
     to: String,
     is_acked: bool,
     outcome: Option<String>,
+    written_at: Instant,
+    took: Option<Duration>,
+    /// The number of its line among those of its process.
+    line: u64,
     /// Where it was delivered: process and incarnation.
     at: Vec<(ServerId, u64)>,
 }
@@ -92,7 +100,7 @@ pub struct Oracle {
     started: Option<Instant>,
     /// Something has been broken on purpose: a message may be delivered to two incarnations.
     disturbed: bool,
-    /// Clients of killed processes: what was in those processes' inboxes is gone.
+    /// Clients of killed processes, whose inboxes are gone, and of servers that nobody looks into.
     lost_inboxes: HashSet<String>,
 }
 
@@ -110,6 +118,11 @@ impl Oracle {
     /// Notes that something is broken on purpose from now on.
     pub fn disturb(&mut self) {
         self.disturbed = true;
+    }
+
+    /// Notes that what is delivered to a client is not seen here.
+    pub fn cannot_see(&mut self, client: &str) {
+        self.lost_inboxes.insert(client.to_owned());
     }
 
     pub(crate) fn kill(&mut self, id: ServerId) {
@@ -160,6 +173,9 @@ impl Oracle {
             to: to.to_owned(),
             is_acked,
             outcome: None,
+            written_at: Instant::now(),
+            took: None,
+            line: self.processes[by.0].lines,
             at: Vec::new(),
         };
         self.sent.insert(id, sent);
@@ -359,6 +375,9 @@ impl Oracle {
             return self.violation("an outcome of what nobody sent", &[line]);
         };
         let before = sent.outcome.replace(outcome.to_owned());
+        sent.took = Some(sent.written_at.elapsed());
+        let process = &mut self.processes[sent.by.0];
+        process.answered_line = process.answered_line.max(sent.line);
         let denied = is_certainly_undelivered(outcome) && !sent.at.is_empty();
         let (tag, tag_long) = (format!("m{number}\""), format!("m{number}:"));
         let id_tag = format!("\"id\":{number},");
@@ -437,60 +456,6 @@ impl Oracle {
     fn is_unseen(&self, sent: &Sent) -> bool {
         let is_due = matches!(sent.outcome.as_deref(), Some("delivered" | "replied"));
         is_due && sent.at.is_empty() && !self.lost_inboxes.contains(&sent.to)
-    }
-
-    /// Sends without outcome whose process lives.
-    pub fn owed(&self) -> usize {
-        let owed =
-            |sent: &&Sent| sent.is_acked && sent.outcome.is_none() && !self.processes[sent.by.0].may_owe();
-        self.sent.values().filter(owed).count()
-    }
-
-    /// When nothing is under way any more: every acked send has its one outcome, what counts as delivered was printed,
-    /// and the sum is right.
-    ///
-    /// # Errors
-    /// With the evidence, when that is not so.
-    pub fn close_accounts(&mut self) -> Result<Outcomes> {
-        let owed: Vec<u64> = self
-            .sent
-            .iter()
-            .filter(|(_, sent)| {
-                sent.is_acked && sent.outcome.is_none() && !self.processes[sent.by.0].may_owe()
-            })
-            .map(|(id, _)| *id)
-            .take(3)
-            .collect();
-        for id in owed {
-            self.violation(
-                "an acked send without outcome",
-                &[&format!("m{id}\""), &format!("m{id}:")],
-            );
-        }
-        let unseen: Vec<u64> = self.unseen().map(|(id, _)| id).take(3).collect();
-        for id in unseen {
-            let to = format!("\"{}\"", self.sent[&id].to);
-            self.violation(
-                &format!("message {id} is said to be delivered and was not printed"),
-                &[&format!("m{id}\""), &format!("m{id}:"), &to],
-            );
-        }
-        self.verdict()?;
-        let mut outcomes = Outcomes::new();
-        let mut acked = 0;
-        for sent in self.sent.values().filter(|sent| sent.is_acked) {
-            acked += 1;
-            let outcome = sent
-                .outcome
-                .clone()
-                .unwrap_or_else(|| "lost with its sender".to_owned());
-            *outcomes.entry(outcome).or_default() += 1;
-        }
-        anyhow::ensure!(
-            outcomes.values().sum::<u64>() == acked,
-            "the sum of outcomes is not what was sent"
-        );
-        Ok(outcomes)
     }
 
     /// How many messages were delivered to two incarnations, which only failures may cause.
@@ -655,6 +620,12 @@ impl Oracle {
         self.last_body.get(&0).map(String::as_str)
     }
 
+    /// The number of what was asked last.
+    #[must_use]
+    pub const fn last_id(&self) -> u64 {
+        self.next_id
+    }
+
     /// How many messages were sent, acked or not.
     #[must_use]
     pub fn sent_len(&self) -> usize {
@@ -663,10 +634,6 @@ impl Oracle {
 }
 
 impl Process {
-    const fn may_owe(&self) -> bool {
-        self.killed || self.cut_short
-    }
-
     fn answer(&mut self, client: &str) {
         if let Some(count) = self.pending.get_mut(client) {
             *count -= 1;

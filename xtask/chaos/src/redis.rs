@@ -1,6 +1,7 @@
 //! A real `redis-server` that can be stopped, killed and started again empty.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -85,14 +86,28 @@ impl RedisServer {
     /// # Errors
     /// When it does not answer.
     pub fn flush_all(&self) -> Result<()> {
-        use std::io::{Read as _, Write as _};
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
+        let mut stream = self.tell(b"*1\r\n$8\r\nFLUSHALL\r\n")?;
         let mut answer = [0; 5];
         stream.read_exact(&mut answer)?;
         ensure!(&answer == b"+OK\r\n", "redis-server refused FLUSHALL");
         Ok(())
+    }
+
+    /// Ends it as an operator does: what it knew is there when it starts again.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn end_and_save(&mut self) -> Result<()> {
+        self.tell(b"*2\r\n$8\r\nSHUTDOWN\r\n$4\r\nSAVE\r\n")?;
+        eventually("redis-server ends", PATIENCE, || Ok(self.child.try_wait()?))?;
+        Ok(())
+    }
+
+    fn tell(&self, command: &[u8]) -> Result<TcpStream> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(command)?;
+        Ok(stream)
     }
 }
 

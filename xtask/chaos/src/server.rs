@@ -184,15 +184,6 @@ impl Server {
         let _ = self.lines.send(Some(bytes));
     }
 
-    fn line(&self, line: &Value, note: impl FnOnce(&mut crate::Oracle)) {
-        let line = line.to_string();
-        self.world.change(|oracle| {
-            oracle.wrote(self.id, &line);
-            note(oracle);
-            self.pass((line + "\n").into_bytes());
-        });
-    }
-
     /// Asks it to connect a client.
     pub fn connect(&self, client: &str) {
         self.line(&json!({"op": "connect", "client": client}), |oracle| {
@@ -225,22 +216,22 @@ impl Server {
         self.message("request", from, to, "", true)
     }
 
+    /// What writes to it, for another thread.
+    #[must_use]
+    pub fn writer(&self) -> Writer {
+        Writer {
+            id: self.id,
+            world: self.world.clone(),
+            lines: self.lines.clone(),
+        }
+    }
+
     fn message(&self, op: &str, from: &str, to: &str, padding: &str, acked: bool) -> u64 {
-        let id = self.world.oracle().new_id();
-        let body = if padding.is_empty() {
-            format!("m{id}")
-        } else {
-            format!("m{id}:{padding}")
-        };
-        let mut line = json!({"op": op, "from": from, "to": to, "body": body});
-        if acked {
-            line["id"] = id.into();
-        }
-        if op == "send" {
-            line["ack"] = acked.into();
-        }
-        self.line(&line, |oracle| oracle.wrote_send(self.id, id, from, to, acked));
-        id
+        self.writer().message(op, from, to, padding, acked)
+    }
+
+    fn line(&self, line: &Value, note: impl FnOnce(&mut crate::Oracle)) {
+        self.writer().line(line, note);
     }
 
     /// Sends to all clients but the sender; the broadcast's number.
@@ -323,6 +314,49 @@ impl Server {
             oracle.has_ended(id).then_some(())
         })?;
         Ok(status)
+    }
+}
+
+/// Writes to a server's stdin.
+#[derive(Debug, Clone)]
+pub struct Writer {
+    id: ServerId,
+    world: World,
+    lines: Sender<Option<Vec<u8>>>,
+}
+
+impl Writer {
+    /// Sends a message and asks for its outcome; its number.
+    pub fn send(&self, from: &str, to: &str) -> u64 {
+        self.message("send", from, to, "", true)
+    }
+
+    fn message(&self, op: &str, from: &str, to: &str, padding: &str, acked: bool) -> u64 {
+        let id = self.world.oracle().new_id();
+        let body = if padding.is_empty() {
+            format!("m{id}")
+        } else {
+            format!("m{id}:{padding}")
+        };
+        let mut line = json!({"op": op, "from": from, "to": to, "body": body});
+        if acked {
+            line["id"] = id.into();
+        }
+        if op == "send" {
+            line["ack"] = acked.into();
+        }
+        self.line(&line, |oracle| oracle.wrote_send(self.id, id, from, to, acked));
+        id
+    }
+
+    fn line(&self, line: &Value, note: impl FnOnce(&mut crate::Oracle)) {
+        let line = line.to_string();
+        self.world.change(|oracle| {
+            oracle.wrote(self.id, &line);
+            note(oracle);
+            // Nobody takes lines for a process that has ended.
+            let _ = self.lines.send(Some((line + "\n").into_bytes()));
+        });
     }
 }
 

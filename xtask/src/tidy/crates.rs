@@ -80,6 +80,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "waypost-bench",
         &["waypost", "waypost-session", "waypost-session-testkit"],
     ),
+    ("waypost-isolation", &["waypost"]),
     ("waypost-codegen", &[]),
     (
         "waypost-instructions",

@@ -12,6 +12,9 @@ use crate::gate::Room;
 use crate::names::Names;
 use crate::outbox::Outbox;
 
+/// How soon the leases are read anew while messages wait for servers to come back to this node.
+const PARKED_LOOK: Duration = Duration::from_millis(100);
+
 /// Numbers a link of one router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
@@ -632,6 +635,11 @@ impl Router {
         }
         if more {
             self.want_tick(now);
+            if self.parked_look.is_none_or(|due| due <= now) {
+                // Each may be attached elsewhere by now.
+                self.parked_look = Some(now + PARKED_LOOK);
+                self.refresh_peers();
+            }
         }
     }
 

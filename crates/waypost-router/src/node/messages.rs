@@ -295,7 +295,10 @@ impl Router {
     /// Sends a message back from a node that ends, where nobody comes back to.
     pub(super) fn give_back(&mut self, parcel: Parcel, owner: OwnerKey) {
         if self.entry(parcel.origin).attached.is_some() {
-            self.fail(&parcel, Outcome::Unreachable);
+            // That one goes to another broker too, where it sends again whatever has no outcome.
+            if parcel.message.id == 0 {
+                self.fail(&parcel, Outcome::Unreachable);
+            }
         } else {
             self.send_back(parcel, owner);
         }

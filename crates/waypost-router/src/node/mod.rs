@@ -91,6 +91,8 @@ pub struct Router {
     takes_peers: bool,
     /// This node ends.
     leaving: bool,
+    /// When the leases are read again for messages that wait for servers to come back here.
+    parked_look: Option<MonoTime>,
     links: BTreeMap<LinkId, Link>,
     next_link: u64,
     woken: Vec<LinkId>,
@@ -156,6 +158,7 @@ impl Router {
             location,
             takes_peers,
             leaving: false,
+            parked_look: None,
             links: BTreeMap::new(),
             next_link: 1,
             woken: Vec::new(),

@@ -2,9 +2,11 @@
 
 mod fencing;
 mod hostile;
+mod isolation;
 mod leaving;
 mod lines;
 mod moves;
+mod neighbours;
 mod outages;
 mod partitions;
 mod sends;
@@ -37,6 +39,15 @@ fn mesh(store: Store) -> Options {
 
 fn broker(store: Store) -> Options {
     Options::new(Topology::Brokers(1), store)
+}
+
+/// Two brokers and two servers attached to them, and two servers of the mesh.
+fn mixed(store: Store) -> Options {
+    Options {
+        servers: 4,
+        brokerless: 2,
+        ..Options::new(Topology::Brokers(2), store)
+    }
 }
 
 /// One test for each cluster that a scenario is played on.

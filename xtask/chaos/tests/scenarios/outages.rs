@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use waypost_chaos::{Cluster, Options, Signal, Store, Topology, eventually};
+use waypost_chaos::{Cluster, Load, Options, Signal, Store, Topology, eventually};
 
-use crate::{Dice, REST, TERM, broker, mesh, on, play};
+use crate::{Dice, REST, TERM, broker, mesh, mixed, on, play};
 
 /// Sends from every client to some other; the sends' numbers.
 fn load(cluster: &Cluster, clients: &[(String, usize)], dice: &mut Dice) -> Vec<u64> {
@@ -227,6 +227,38 @@ fn servers_go_to_the_other_broker() {
         cluster.settle(REST)?;
         Ok(())
     });
+}
+
+/// A broker killed at full load, and later another one: with one left, no acked message is lost.
+fn a_broker_killed_at_full_load_loses_nothing(cluster: &mut Cluster) -> Result<()> {
+    let clients = cluster.spread("g", 300)?;
+    let names: Vec<String> = clients.iter().map(|(client, _)| client.clone()).collect();
+    let load = Load::start(cluster, &names, 1500);
+    for victim in [0, 1] {
+        let so_far = cluster.world().oracle().sent_len();
+        cluster.world().wait("the load is under way", REST, |oracle| {
+            (oracle.sent_len() > so_far + 1000).then_some(())
+        })?;
+        cluster.kill_broker(victim)?;
+        let so_far = cluster.world().oracle().sent_len();
+        cluster.world().wait("the load goes on", REST, |oracle| {
+            (oracle.sent_len() > so_far + 3000).then_some(())
+        })?;
+        cluster.restart_broker(victim)?;
+    }
+    drop(load);
+    let outcomes = cluster.settle(REST)?;
+    ensure!(
+        outcomes.keys().all(|outcome| outcome == "delivered"),
+        "what was sent meanwhile: {outcomes:?}"
+    );
+    Ok(())
+}
+
+on! { a_broker_killed_at_full_load_loses_nothing:
+    one_of_two_brokers_is_killed_at_full_load = Options { lease_term: TERM * 2, ..Options::new(Topology::Brokers(2), Store::Embedded) };
+    one_of_two_brokers_is_killed_at_full_load_on_redis = Options { lease_term: TERM * 2, ..Options::new(Topology::Brokers(2), Store::Redis) };
+    a_broker_of_a_mixed_cluster_is_killed_at_full_load = Options { lease_term: TERM * 2, ..mixed(Store::Redis) };
 }
 
 /// What happens to the datastore.

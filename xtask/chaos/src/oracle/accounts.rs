@@ -1,0 +1,122 @@
+//! What became of every send, and whether the sum is right.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{Oracle, Outcomes, Sent};
+use crate::server::ServerId;
+
+impl Oracle {
+    /// Sends without outcome whose process lives.
+    pub fn owed(&self) -> usize {
+        self.sent.values().filter(|sent| self.is_owed(sent)).count()
+    }
+
+    /// The same of one process.
+    pub fn owed_by(&self, id: ServerId) -> usize {
+        self.sent
+            .values()
+            .filter(|sent| sent.by == id && self.is_owed(sent))
+            .count()
+    }
+
+    /// A killed process owes nothing; one that was told to end, only what it has certainly read.
+    pub(super) fn is_owed(&self, sent: &Sent) -> bool {
+        let process = &self.processes[sent.by.0];
+        let is_excused = process.killed || (process.cut_short && sent.line > process.answered_line);
+        sent.is_acked && sent.outcome.is_none() && !is_excused
+    }
+
+    /// Whether the acked sends from one number up to another have their outcomes, and none of those is missing.
+    pub(crate) fn all_ended(&self, from: u64, to: u64) -> bool {
+        self.sent.range(from..to).all(|(_, sent)| !self.is_owed(sent))
+    }
+
+    /// Adds up what became of acked sends from one number up to another.
+    #[must_use]
+    pub fn outcomes_between(&self, from: u64, to: u64) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        let ended = self
+            .sent
+            .range(from..to)
+            .filter_map(|(_, sent)| sent.outcome.clone());
+        ended.for_each(|outcome| *outcomes.entry(outcome).or_default() += 1);
+        outcomes
+    }
+
+    /// How long it took, from when they were written, until acked sends from one number up to another had their outcomes;
+    /// the shortest first.
+    #[must_use]
+    pub fn latencies(&self, from: u64, to: u64) -> Vec<Duration> {
+        let mut latencies: Vec<Duration> = self
+            .sent
+            .range(from..to)
+            .filter_map(|(_, sent)| sent.took)
+            .collect();
+        latencies.sort_unstable();
+        latencies
+    }
+
+    /// Adds up sends without acknowledgement: `failed` of them were said to have failed.
+    ///
+    /// # Errors
+    /// When more were delivered and failed than were sent; and when some are missing although nothing was ever broken.
+    pub(crate) fn close_unacked(&self, failed: usize) -> Result<()> {
+        let unacked = self.sent.values().filter(|sent| !sent.is_acked);
+        let (sent, delivered) = unacked.fold((0, 0), |(sent, delivered), one| {
+            (sent + 1, delivered + usize::from(!one.at.is_empty()))
+        });
+        let sum = delivered + failed;
+        anyhow::ensure!(
+            sum <= sent && (self.disturbed || sum == sent),
+            "of {sent} sends without acknowledgement {delivered} were delivered and {failed} failed"
+        );
+        Ok(())
+    }
+
+    /// When nothing is under way any more: every acked send has its one outcome, what counts as delivered was printed,
+    /// and the sum is right.
+    ///
+    /// # Errors
+    /// With the evidence, when that is not so.
+    pub fn close_accounts(&mut self) -> Result<Outcomes> {
+        let owed: Vec<u64> = self
+            .sent
+            .iter()
+            .filter(|(_, sent)| self.is_owed(sent))
+            .map(|(id, _)| *id)
+            .take(3)
+            .collect();
+        for id in owed {
+            self.violation(
+                "an acked send without outcome",
+                &[&format!("m{id}\""), &format!("m{id}:")],
+            );
+        }
+        let unseen: Vec<u64> = self.unseen().map(|(id, _)| id).take(3).collect();
+        for id in unseen {
+            let to = format!("\"{}\"", self.sent[&id].to);
+            self.violation(
+                &format!("message {id} is said to be delivered and was not printed"),
+                &[&format!("m{id}\""), &format!("m{id}:"), &to],
+            );
+        }
+        self.verdict()?;
+        let mut outcomes = Outcomes::new();
+        let mut acked = 0;
+        for sent in self.sent.values().filter(|sent| sent.is_acked) {
+            acked += 1;
+            let outcome = sent
+                .outcome
+                .clone()
+                .unwrap_or_else(|| "lost with its sender".to_owned());
+            *outcomes.entry(outcome).or_default() += 1;
+        }
+        anyhow::ensure!(
+            outcomes.values().sum::<u64>() == acked,
+            "the sum of outcomes is not what was sent"
+        );
+        Ok(outcomes)
+    }
+}
