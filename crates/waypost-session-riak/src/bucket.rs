@@ -1,6 +1,7 @@
 //! Makes the bucket fit: siblings allowed, and the replicas and quorums that the URL names.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -43,14 +44,19 @@ pub(crate) async fn prepare(objects: &Objects, settings: &Settings, deadline: In
 
 /// Waits until a node allows siblings in the bucket. One that does not answer is not waited for: it is asked before it is used
 /// again.
-async fn learnt(objects: &Objects, host: &Host, deadline: Instant) -> Result<(), Fault> {
+async fn learnt(objects: &Objects, host: &Arc<Host>, deadline: Instant) -> Result<(), Fault> {
+    let mut answered = false;
     loop {
         let half = Instant::now() + objects.timeout() / 2;
-        let Some(allows) = allows_siblings(objects, host, half.min(deadline)).await else {
-            return Ok(());
-        };
-        if allows {
-            return Ok(());
+        match allows_siblings(objects, host, half.min(deadline)).await {
+            Some(true) => return Ok(()),
+            Some(false) => answered = true,
+            None if !answered => {
+                // It is asked again before it is used.
+                objects.eject(host);
+                return Ok(());
+            }
+            None => {}
         }
         if Instant::now() + POLL >= deadline {
             let message = format!(

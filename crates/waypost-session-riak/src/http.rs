@@ -200,7 +200,9 @@ fn lost(host: &str, error: &reqwest::Error, write: bool) -> Fault {
         let message = format!(
             "{host}: what answers is not HTTP: write riak+https:// in the store url if the node speaks TLS"
         );
-        return Fault::new(ErrorKind::ConfigInvalid, message);
+        return Fault::new(ErrorKind::ConfigInvalid, message)
+            .again(Again::Later)
+            .sent(write);
     }
     let message = format!("{host}: the connection was lost before the answer was complete: {cause}");
     Fault::new(ErrorKind::Unavailable, message)

@@ -242,7 +242,7 @@ impl Objects {
     }
 
     /// Leaves the node out while there are others, and probes it until it answers.
-    fn eject(&self, host: &Arc<Host>) {
+    pub(crate) fn eject(&self, host: &Arc<Host>) {
         if self.hosts.all().len() < 2 {
             return;
         }
