@@ -1,5 +1,6 @@
 //! `bench`: the side-by-side benchmark, by the package `waypost-bench`.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -13,15 +14,20 @@ use crate::workspace::{Workspace, run_shown};
 const BESIDE: [(&str, &str); 2] = [("nats-server", "nats-server"), ("redis-server", "redis-server")];
 
 pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<ExitCode> {
-    let arguments: Vec<_> = parser.raw_args()?.collect();
+    let arguments: Vec<OsString> = parser.raw_args()?.collect();
     let is_help = arguments
         .iter()
         .any(|argument| argument == "--help" || argument == "-h");
     if !is_help {
         install_what_is_missing()?;
     }
+    // Its own word: the other datastores' clients take long to build, and only that needs them.
+    let is_stores = arguments.first().is_some_and(|word| word == "stores");
     let mut build = workspace.cargo();
     build.args(["build", "--release", "--package", "waypost-bench"]);
+    if is_stores {
+        build.args(["--features", "riak,couchbase"]);
+    }
     let mut server = workspace.cargo();
     server.args([
         "build",
@@ -31,20 +37,33 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
         "--bin",
         "waypost-brokerless",
     ]);
-    for command in [&mut build, &mut server] {
+    let builds = if is_stores {
+        vec![&mut build]
+    } else {
+        vec![&mut build, &mut server]
+    };
+    for command in builds {
         if !run_shown(command)?.success() {
             bail!("the build failed");
         }
     }
     let programs = workspace.target_dir()?.join("release");
     let mut bench = Command::new(programs.join("waypost-bench"));
-    bench
-        .current_dir(workspace.root())
-        .arg("--brokerless")
-        .arg(programs.join("waypost-brokerless"))
-        .arg("--out")
-        .arg(workspace.target_dir()?.join("bench"))
-        .args(arguments);
+    bench.current_dir(workspace.root());
+    let mut rest = arguments.as_slice();
+    if is_stores {
+        bench.arg("stores");
+        rest = &rest[1..];
+    } else {
+        bench.arg("--brokerless").arg(programs.join("waypost-brokerless"));
+    }
+    bench.arg("--out").arg(workspace.target_dir()?.join("bench"));
+    for argument in rest {
+        bench.arg(argument);
+        if argument == "--readme" {
+            bench.arg(workspace.root());
+        }
+    }
     let status = run_shown(&mut bench)?;
     Ok(if status.success() {
         ExitCode::SUCCESS

@@ -45,7 +45,8 @@ Commands:
   test [ARGS]                 all tests; ARGS go to cargo nextest run (or cargo test)
   conformance --store NAME|URL [FILTER]
                               the session-store suite against memory, embedded, redis, riak, couchbase or any server of yours
-  bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options
+  bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options,
+                              --readme puts the table and the picture into README.md
   chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--servers N] [--brokerless N]
         [--store embedded|redis|riak]
                               real executables through kills, stops and outages, held against every promise

@@ -58,6 +58,9 @@ fn conduct(arguments: &[String]) -> Result<()> {
         };
         let results = Run::new(&options).all().await;
         let markdown = report::write(&results, &options.out)?;
+        if let Some(root) = &options.readme {
+            report::update_readme(&results, root)?;
+        }
         std::io::stdout().write_all(markdown.as_bytes())?;
         Ok(())
     })

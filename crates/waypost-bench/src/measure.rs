@@ -8,7 +8,7 @@ use crate::control::{Answer, Command, Mode};
 use crate::system::Running;
 
 /// Looks in a row, 10 ms apart, that show the same, before all is thought to have arrived; and looks at the most.
-const SETTLE_SAME: usize = 100;
+const SETTLE_SAME: usize = 300;
 const SETTLE_LOOKS: usize = 3000;
 
 /// How long things are measured.

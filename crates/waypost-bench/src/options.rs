@@ -13,17 +13,19 @@ pub(crate) const HELP: &str = "\
 Measures Waypost beside the raw limit, NATS and Redis pub/sub, in one run on one machine
 
 Usage: waypost-bench [OPTIONS]
+       waypost-bench stores [OPTIONS]    claims, look-ups and releases on each datastore; see stores --help
 
 Options:
   --quick              fewer clients, one size, short windows: within two minutes
   --rounds N           how often everything is measured [default: 3]
   --clients N,N,...    clients of each server [default: 10,1000,10000,100000,1000000]
-  --sizes S,S,...      body sizes in bytes [default: 16,128,1024,16384]
+  --size S,S,...       body sizes in bytes [default: 16,128,1024,16384]
   --systems NAME,...   raw, nats, redis-pubsub, brokerless, brokerless-redis, broker-tcp, broker-tcp-redis, broker-unix
                        [default: all]
-  --window MS          how long each throughput is measured
+  --seconds N          how long each throughput is measured [default: 1, or 0.3 with --quick]
   --brokerless PATH    the executable waypost-brokerless, whose start is timed
   --out DIR            where the results go [default: target/bench]
+  --readme DIR         also put the table and the picture into README.md and docs/ of the checkout DIR
 ";
 
 /// The size that the bars are about, in bytes.
@@ -41,6 +43,7 @@ pub(crate) struct Options {
     pub(crate) idle: Duration,
     pub(crate) brokerless: Option<PathBuf>,
     pub(crate) out: PathBuf,
+    pub(crate) readme: Option<PathBuf>,
 }
 
 impl Options {
@@ -49,16 +52,17 @@ impl Options {
         let mut parser = lexopt::Parser::from_args(arguments);
         let mut quick = false;
         let (mut rounds, mut clients, mut sizes, mut systems, mut window) = (None, None, None, None, None);
-        let (mut brokerless, mut out) = (None, PathBuf::from("target/bench"));
+        let (mut brokerless, mut out, mut readme) = (None, PathBuf::from("target/bench"), None);
         while let Some(argument) = parser.next()? {
             match argument {
                 Arg::Short('h') | Arg::Long("help") => return Ok(None),
                 Arg::Long("quick") => quick = true,
                 Arg::Long("rounds") => rounds = Some(number(&parser.value()?.to_string_lossy())?),
                 Arg::Long("clients") => clients = Some(numbers(&parser.value()?.to_string_lossy())?),
-                Arg::Long("sizes") => sizes = Some(numbers(&parser.value()?.to_string_lossy())?),
+                Arg::Long("size" | "sizes") => sizes = Some(numbers(&parser.value()?.to_string_lossy())?),
                 Arg::Long("systems") => systems = Some(named(&parser.value()?.to_string_lossy())?),
-                Arg::Long("window") => window = Some(number(&parser.value()?.to_string_lossy())?),
+                Arg::Long("seconds") => window = Some(seconds(&parser.value()?.to_string_lossy())?),
+                Arg::Long("readme") => readme = Some(parser.value()?.into()),
                 Arg::Long("brokerless") => brokerless = Some(parser.value()?.into()),
                 Arg::Long("out") => out = parser.value()?.into(),
                 other => return Err(other.unexpected().into()),
@@ -83,14 +87,24 @@ impl Options {
             systems: systems.unwrap_or_else(|| System::ALL.to_vec()),
             windows: Windows {
                 warm_up: millis(if quick { 100 } else { 300 }),
-                window: millis(window.unwrap_or(if quick { 300 } else { 1000 })),
+                window: window.unwrap_or_else(|| millis(if quick { 300 } else { 1000 })),
                 round_trips: millis(if quick { 150 } else { 1000 }),
             },
             idle: Duration::from_secs(if quick { 2 } else { 10 }),
             brokerless,
             out,
+            readme,
         }))
     }
+}
+
+pub(crate) fn seconds(text: &str) -> Result<Duration> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|seconds| *seconds > 0.0)
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .with_context(|| format!("not a number of seconds above 0: {text}"))
 }
 
 fn number(text: &str) -> Result<usize> {
@@ -133,6 +147,7 @@ mod tests {
     fn what_is_not_known_is_an_error() {
         assert!(parse(&["--systems", "carrier-pigeon"]).is_err());
         assert!(parse(&["--rounds", "0"]).is_err());
+        assert!(parse(&["--seconds", "-1"]).is_err());
         assert!(parse(&["--fast"]).is_err());
         assert!(parse(&["--help"]).unwrap().is_none());
     }

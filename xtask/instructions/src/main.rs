@@ -88,7 +88,7 @@ fn encode_messages() {
             for to in names {
                 let _ = black_box(encode_message(
                     [black_box(to), "a/00000017"],
-                    BODY,
+                    black_box(BODY),
                     &Numbers::default(),
                     &mut out,
                     FRAME_BYTES_MAX,
@@ -135,7 +135,7 @@ fn send() {
         let mut sent = 0;
         measured(&mut || {
             for to in names {
-                sent += usize::from(core.send_now(black_box(to), "a/00000017", BODY));
+                sent += usize::from(core.send_now(black_box(to), "a/00000017", black_box(BODY)));
             }
             core.pump(now);
             write(core, link, &mut out);

@@ -19,7 +19,9 @@ pub(super) fn page(results: &Results) -> String {
     let _ = writeln!(
         page,
         "Two server processes on one machine, each with as many clients; server A sends to random clients of server B. \
-         Rates are of what arrived. `raw` is one TCP connection without any routing. All systems take turns at every step."
+         Rates are of what arrived. `raw` is one TCP connection without any routing. All systems take turns at every step. Takeover and \
+         broadcast are Waypost's alone: elsewhere a client that moves subscribes anew, and nothing says when the old \
+         subscription has stopped. A dash is what a system does not have or what was not measured."
     );
     for note in &results.notes {
         let _ = writeln!(page, "\n- {note}");

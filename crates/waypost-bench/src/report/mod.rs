@@ -2,6 +2,7 @@
 
 mod bars;
 mod markdown;
+mod readme;
 mod svg;
 
 use std::fs;
@@ -23,6 +24,17 @@ pub(crate) fn write(results: &Results, dir: &Path) -> Result<String> {
     put("results.md", &markdown)?;
     put("throughput.svg", &svg::throughput(results))?;
     Ok(markdown)
+}
+
+/// Puts the picture and the table into the README of a checkout.
+pub(crate) fn update_readme(results: &Results, root: &Path) -> Result<()> {
+    let page = root.join("README.md");
+    let text = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
+    let text = crate::page::replaced(&text, "throughput", &readme::section(results))?;
+    fs::write(&page, text).with_context(|| format!("cannot write {}", page.display()))?;
+    let picture = root.join("docs/throughput.svg");
+    fs::write(&picture, svg::throughput(results))
+        .with_context(|| format!("cannot write {}", picture.display()))
 }
 
 /// `1.2 M`, `34 k`, `0.56`.

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use lexopt::Arg;
+
+use crate::options::seconds;
 
 pub(super) const HELP: &str = "\
 Measures claims, look-ups and releases on each datastore, one by one and in batches
@@ -47,13 +49,7 @@ impl Options {
                     .stores
                     .push(parser.value()?.to_string_lossy().into_owned()),
                 Arg::Long("seconds") => {
-                    let text = parser.value()?.to_string_lossy().into_owned();
-                    options.window = text
-                        .parse()
-                        .ok()
-                        .filter(|seconds| *seconds > 0.0)
-                        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-                        .with_context(|| format!("not a number of seconds: {text}"))?;
+                    options.window = seconds(&parser.value()?.to_string_lossy())?;
                 }
                 Arg::Long("out") => options.out = parser.value()?.into(),
                 Arg::Long("page") => options.page = Some(parser.value()?.into()),
