@@ -47,6 +47,8 @@ Commands:
                               the session-store suite against memory, embedded, redis, riak, couchbase or any server of yours
   bench [--quick] [OPTIONS]   Waypost beside raw TCP, NATS and Redis pub/sub, into target/bench; --help lists the options,
                               --readme puts the table and the picture into README.md
+  bench stores [--store NAME|URL]... [--seconds N] [--page FILE]
+                              claims, look-ups and releases on each datastore; --page docs/stores.md puts the table there
   chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--servers N] [--brokerless N]
         [--store embedded|redis|riak]
                               real executables through kills, stops and outages, held against every promise
