@@ -27,7 +27,8 @@ struct Running(RiakStandIn);
 impl Datastore for Running {
     async fn open(&self) -> Result<Arc<dyn SessionStore>, StoreError> {
         let ca_file = self.0.ca_file().unwrap_or_default();
-        let url = format!("{}?ca-file={}", self.0.url(), ca_file.display());
+        // A busy machine takes its time for so many handshakes.
+        let url = format!("{}?timeout=6s&ca-file={}", self.0.url(), ca_file.display());
         Ok(Arc::new(RiakStore::connect(&url).await?))
     }
 
