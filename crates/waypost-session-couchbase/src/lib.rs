@@ -4,6 +4,7 @@ mod batch;
 mod client;
 mod door;
 mod fault;
+mod gates;
 mod index;
 mod keys;
 mod lease;

@@ -43,6 +43,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use waypost_session::ErrorKind;
 
 use crate::fault::Fault;
+use crate::gates::Gates;
 use crate::settings::Settings;
 
 /// Pause before the second try of a read.
@@ -79,6 +80,7 @@ pub(crate) enum Wrote {
 pub(crate) struct Docs {
     collection: Collection,
     durability: Option<DurabilityLevel>,
+    pub(crate) gates: Gates,
     /// The collection works as long as this lives.
     _cluster: Cluster,
 }
@@ -171,6 +173,7 @@ impl Docs {
             let docs = Self {
                 collection,
                 durability: settings.durability.level(),
+                gates: Gates::default(),
                 _cluster: cluster,
             };
             match docs.get(&probe, deadline).await {

@@ -94,7 +94,8 @@ pub(crate) async fn change<T: Clone>(
     let key = keys.session(address);
     let mut tried: Vec<(u64, T)> = Vec::new();
     let mut sent = false;
-    let mut first = first;
+    let pass = docs.gates.pass(&key).await;
+    let mut first = first.filter(|_| !pass.waited);
     for round in 0..ROUNDS {
         let there = match first.take() {
             Some(doc) => decode(doc),

@@ -25,7 +25,9 @@ impl ClusterView {
         let node = |node: &Value| {
             let port = node["services"][service].as_u64()?;
             // Without a name, or with a placeholder for one, it is the one that was asked.
-            let name = node["hostname"].as_str().filter(|name| !name.starts_with('$'));
+            let name = node["hostname"]
+                .as_str()
+                .filter(|name| !name.is_empty() && !name.starts_with('$'));
             Some(Host {
                 name: name.unwrap_or(&asked.name).to_owned(),
                 port: u16::try_from(port).ok(),
@@ -64,7 +66,7 @@ mod tests {
     fn a_configuration_names_the_nodes_and_its_revision() {
         let json =
             br#"{"rev":7,"revEpoch":2,"uuid":"b","nodesExt":[{"services":{"kv":1,"kvSSL":2},"hostname":"n1"},
-            {"services":{"kv":3},"hostname":"$HOST"},{"services":{"mgmt":9}},{"services":{"kv":4}}]}"#;
+            {"services":{"kv":3},"hostname":"$HOST"},{"services":{"mgmt":9}},{"services":{"kv":4},"hostname":""}]}"#;
         let asked = host("me", 5);
         let view = ClusterView::parse(json, &asked, false).unwrap();
         assert_eq!(view.nodes, [host("n1", 1), host("me", 3), host("me", 4)]);

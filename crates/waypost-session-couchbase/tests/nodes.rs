@@ -106,6 +106,32 @@ async fn a_node_that_is_down_takes_only_its_own_documents_away_until_it_is_faile
     }
 }
 
+/// The URL names one node, and that one goes for good: the others are known from before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_node_that_the_url_names_may_be_failed_over() {
+    let cluster = three().await;
+    let gone = cluster.owner_of("waypost:m");
+    let url = format!("{}?timeout=500ms", cluster.url_of_node(gone));
+    let store = CouchbaseStore::connect(&url).await.unwrap();
+    let owner = register(&store, "server").await;
+    let address = Address::new("client").unwrap();
+    let claimed = store.claim(&owner, &address).await.unwrap();
+    cluster.stop_node(gone).await;
+    store
+        .peers()
+        .await
+        .expect_err("the list of servers is on the node that is down");
+    cluster.fail_over(gone);
+    let start = Instant::now();
+    while let Err(error) = store.peers().await {
+        assert!(start.elapsed() < RECOVERY, "{error}");
+    }
+    assert_eq!(
+        found(&store, &address).await,
+        Some(Session::new(owner, claimed.seq))
+    );
+}
+
 /// What one worker knows of an address of its own.
 #[derive(Default, Clone, Copy)]
 struct Known {

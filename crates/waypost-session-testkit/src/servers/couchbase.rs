@@ -32,9 +32,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 pub use options::CouchbaseOptions;
 pub use trouble::{Trouble, When};
@@ -77,14 +76,30 @@ impl Shared {
     }
 }
 
-/// A running node: the sender is dropped to stop, which every task of the node sees; the task is the one that listens.
-type Running = Option<(watch::Sender<()>, JoinHandle<()>)>;
+/// A running node: it is told to stop by `true` or by the sender's end, and every task of it listens to that.
+type Running = Option<watch::Sender<bool>>;
+
+/// A socket that has a port and refuses connections.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    // So that the one that listens can have the port too.
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bound(address)?.listen(1024)
+}
 
 /// A running stand-in: one node, or several of one cluster. Its drop ends it.
 #[derive(Debug)]
 pub struct CouchbaseCluster {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
+    /// Keep the ports of nodes that are stopped from being taken.
+    _places: Vec<TcpSocket>,
     running: Mutex<Vec<Running>>,
 }
 
@@ -92,10 +107,13 @@ impl CouchbaseCluster {
     async fn start(options: CouchbaseOptions) -> io::Result<Self> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
+        let mut places = Vec::new();
         for _ in 0..options.nodes {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-            addresses.push(listener.local_addr()?);
-            listeners.push(listener);
+            let place = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+            let address = place.local_addr()?;
+            listeners.push(listen(address)?);
+            addresses.push(address);
+            places.push(place);
         }
         let shared = Arc::new(Shared {
             verifier: Verifier::new(&options.username, &options.password),
@@ -111,6 +129,7 @@ impl CouchbaseCluster {
             running: Mutex::new(addresses.iter().map(|_| None).collect()),
             shared,
             addresses,
+            _places: places,
         };
         for (node, listener) in listeners.into_iter().enumerate() {
             cluster.serve(node, listener);
@@ -127,15 +146,22 @@ impl CouchbaseCluster {
     /// The store URL of its default collection, with user, password and all nodes.
     #[must_use]
     pub fn url(&self) -> String {
-        let options = &self.shared.options;
         let places: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+        self.url_at(&places.join(","))
+    }
+
+    /// The same with one node alone.
+    #[must_use]
+    pub fn url_of_node(&self, node: usize) -> String {
+        self.url_at(&self.addresses[node].to_string())
+    }
+
+    fn url_at(&self, places: &str) -> String {
+        let options = &self.shared.options;
+        let scheme = if options.tls { "couchbases" } else { "couchbase" };
         format!(
-            "{}://{}:{}@{}/{}",
-            if options.tls { "couchbases" } else { "couchbase" },
-            options.username,
-            options.password,
-            places.join(","),
-            options.bucket
+            "{scheme}://{}:{}@{places}/{}",
+            options.username, options.password, options.bucket
         )
     }
 
@@ -212,10 +238,10 @@ impl CouchbaseCluster {
     /// Stops one node, whose documents cannot be reached until it starts again or is failed over.
     pub async fn stop_node(&self, node: usize) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner)[node].take();
-        if let Some((running, listening)) = running {
-            drop(running);
-            // It has nothing to say.
-            let _ = listening.await;
+        if let Some(running) = running {
+            running.send_replace(true);
+            // Until the task that listens and those of all connections have ended.
+            running.closed().await;
         }
     }
 
@@ -236,7 +262,7 @@ impl CouchbaseCluster {
     /// When somebody else has taken the port meanwhile.
     pub async fn start_node(&self, node: usize) -> io::Result<()> {
         self.stop_node(node).await;
-        let listener = TcpListener::bind(self.addresses[node]).await?;
+        let listener = listen(self.addresses[node])?;
         self.serve(node, listener);
         Ok(())
     }
@@ -252,9 +278,9 @@ impl CouchbaseCluster {
     }
 
     fn serve(&self, node: usize, listener: TcpListener) {
-        let (running, stopped) = watch::channel(());
+        let (running, stopped) = watch::channel(false);
         let shared = Arc::clone(&self.shared);
-        let listening = tokio::spawn(async move {
+        tokio::spawn(async move {
             let mut ended = stopped.clone();
             loop {
                 let accepted = tokio::select! {
@@ -272,6 +298,6 @@ impl CouchbaseCluster {
                 }
             }
         });
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)[node] = Some((running, listening));
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)[node] = Some(running);
     }
 }
