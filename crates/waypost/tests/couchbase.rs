@@ -254,58 +254,26 @@ fn messages_while_the_store_comes_and_goes(store: &Store, mut cluster: Cluster) 
 }
 
 /// Three servers of a mesh.
-fn mesh(store: &Store, settings: &[&str]) -> Cluster {
+fn mesh(store: &Store) -> Cluster {
     let servers = (0..3).map(|n| {
         let identity = format!("s{n}");
-        let mut server = Process::spawn(
-            command(BROKERLESS)
-                .args(["--stdio", "--identity", &identity, "--store", &store.url()])
-                .args(settings),
-        );
+        let mut server = Process::spawn(command(BROKERLESS).args([
+            "--stdio",
+            "--identity",
+            &identity,
+            "--store",
+            &store.url(),
+        ]));
         server.event("registered");
         server
     });
     Cluster::start(servers.collect())
 }
 
-/// A store that comes back empty, as one that keeps everything in memory does: the servers put back what they hold.
-#[test]
-fn a_store_that_comes_back_empty_is_filled_again_by_the_servers() {
-    let store = Store::start();
-    let mut cluster = mesh(&store, &["--lease-term", "2s"]);
-    let clients: Vec<_> = (0..12).map(|n| format!("client-{n}")).collect();
-    for (n, client) in clients.iter().enumerate() {
-        cluster.connect(client, n % 3);
-    }
-    for _ in 0..2 {
-        store.stop();
-        store.cluster.flush();
-        store.start_again();
-        let is_back = |cluster: &mut Cluster, client: &str| {
-            let home = format!("s{}", cluster.home[client]);
-            cluster.located(client).iter().all(|identity| *identity == *home)
-        };
-        let until = Instant::now() + DEADLINE;
-        for client in &clients {
-            while !is_back(&mut cluster, client) {
-                assert!(
-                    Instant::now() < until,
-                    "{client} is not put back: {:?}",
-                    cluster.located(client)
-                );
-            }
-        }
-        for (from, to) in clients.iter().zip(clients.iter().skip(1)) {
-            assert_eq!(cluster.send(from, to), "delivered", "{from} to {to}");
-        }
-        cluster.check();
-    }
-}
-
 #[test]
 fn a_mesh_loses_nothing_it_acknowledged_while_the_store_comes_and_goes() {
     let store = Store::start();
-    messages_while_the_store_comes_and_goes(&store, mesh(&store, &[]));
+    messages_while_the_store_comes_and_goes(&store, mesh(&store));
 }
 
 #[test]
