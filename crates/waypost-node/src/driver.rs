@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use waypost_router::{Command, Completion, Core, Event, LinkId, Outgoing, Whose};
 use waypost_session::SessionStore;
 use waypost_types::{Address, Location, MonoTime};
+use waypost_wire::Message;
 
 use crate::link::LinkHandle;
 use crate::store;
@@ -50,8 +51,8 @@ pub(crate) struct LinkSettings {
     pub(crate) location: Option<Location>,
     pub(crate) cluster_key: Option<ClusterKey>,
     pub(crate) frame_bytes_max: usize,
-    pub(crate) write_stall: std::time::Duration,
-    pub(crate) stall: std::time::Duration,
+    pub(crate) write_stall: Duration,
+    pub(crate) stall: Duration,
     pub(crate) dial: DialSettings,
 }
 
@@ -161,6 +162,37 @@ impl Driver {
         }
         state.wake_writers();
         true
+    }
+
+    /// The same for a message whose outcome or reply is waited for, by `deadline` at the latest.
+    pub(crate) fn send_acked_now(
+        &self,
+        message: &mut Option<Message>,
+        request: bool,
+        patience: Duration,
+    ) -> Option<oneshot::Receiver<Completion>> {
+        if self.turns.is_any() {
+            return None;
+        }
+        let mut state = self.lock();
+        if self.is_over.load(Ordering::Acquire) {
+            return None;
+        }
+        let now = self.now();
+        let mut answer = None;
+        let due = state
+            .core
+            .send_acked_now(now, message, request, now + patience, || {
+                let (waiter, outcome) = oneshot::channel();
+                answer = Some(outcome);
+                waiter
+            })?;
+        state.wake_writers();
+        drop(state);
+        if due.as_micros() < self.armed.load(Ordering::Acquire) {
+            self.timer.notify_one();
+        }
+        answer
     }
 
     /// Lets the machines settle and carries out what comes out of them.
@@ -402,7 +434,7 @@ impl Driver {
             if changed {
                 continue;
             }
-            let wait = next.since(self.now()).min(std::time::Duration::from_secs(3600));
+            let wait = next.since(self.now()).min(Duration::from_secs(3600));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.timer.notified() => {}
@@ -412,7 +444,14 @@ impl Driver {
 
     /// Ends all tasks and waits for them.
     pub(crate) async fn end(&self) {
-        self.is_over.store(true, Ordering::Release);
+        {
+            let mut state = self.lock();
+            // Under the lock: nobody begins to wait for an outcome after this.
+            self.is_over.store(true, Ordering::Release);
+            if let Some(endpoint) = &mut state.core.endpoint {
+                endpoint.abandon_sends();
+            }
+        }
         self.ended.cancel();
         self.tasks.close();
         self.tasks.wait().await;

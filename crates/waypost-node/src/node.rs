@@ -285,7 +285,11 @@ impl Node {
         request: bool,
         deadline: Duration,
     ) -> Result<Option<Completion>, Refusal> {
-        let (mut message, mut answer) = (Some(message), None);
+        let mut message = Some(message);
+        if let Some(answer) = self.driver.send_acked_now(&mut message, request, deadline) {
+            return Ok(answer.await.ok());
+        }
+        let mut answer = None;
         let until = self.driver.now() + deadline;
         self.when_room(&mut message, deadline, |now, core, message| {
             core.send_acked(now, message, request, until, || {

@@ -4,12 +4,15 @@
 //! have done, in the same order; a message that needs more than that takes the long way, and all that came before it has
 //! gone in by then.
 
-use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
-use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, MessageAt};
+use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
+use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, Message, MessageAt};
 
 use crate::assembly::Core;
 use crate::gate::Room;
-use crate::node::{LinkId, Taken};
+use crate::node::{LinkId, Taken, Way};
+
+/// A message with a body of so many bytes fits into a frame that every link takes, whatever its names and numbers are.
+const BODY_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX - 2 * ADDRESS_BYTES_MAX - 128;
 
 /// Which machine a link belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +28,61 @@ impl<T> Core<T> {
     /// [`send`](Self::send) does it or says why not. `to` and `from` must be addresses.
     #[inline]
     pub fn send_now(&mut self, to: &str, from: &str, body: &[u8]) -> bool {
+        let Some(way) = self.way_now(to, body.len()) else {
+            return false;
+        };
         let Some(endpoint) = &mut self.endpoint else {
             return false;
         };
-        let Some(numbers) = endpoint.numbers_now(to) else {
-            return false;
-        };
+        let numbers = endpoint.numbers_now(to);
+        match (way, &mut self.router) {
+            (Some(way), Some(router)) => router.send_now(&way, [to, from], body, numbers),
+            _ => endpoint.send_now([to, from], body, &numbers),
+        }
+    }
+
+    /// Sends a message whose outcome or reply comes with a token, by `deadline` at the latest, if its way is known and
+    /// free. `None`: nothing was done, and [`send_acked`](Self::send_acked) does it or says why not. Otherwise the time at
+    /// which [`handle_timeout`](Self::handle_timeout) wants to be called because of it.
+    pub fn send_acked_now(
+        &mut self,
+        now: MonoTime,
+        message: &mut Option<Message>,
+        request: bool,
+        deadline: MonoTime,
+        token: impl FnOnce() -> T,
+    ) -> Option<MonoTime> {
+        let (to, len) = message
+            .as_ref()
+            .map(|message| (message.to(), message.body.len()))?;
+        let way = self.way_now(to, len)?;
+        let endpoint = self.endpoint.as_mut()?;
+        if !endpoint.has_room_for_acked() {
+            return None;
+        }
+        let (id, due) = endpoint.add_acked(now, message.take()?, request, deadline, token());
+        let router = way.as_ref().zip(self.router.as_mut());
+        let send = router.map(|(way, router)| {
+            |names: [&str; 2], body: &[u8], numbers| router.send_now(way, names, body, numbers)
+        });
+        endpoint.transmit_now(now, id, send);
+        Some(due)
+    }
+
+    /// Where a message of the program's may go at once: `Some(None)` is the link to the broker.
+    #[inline]
+    fn way_now(&mut self, to: &str, body_len: usize) -> Option<Option<Way>> {
+        let endpoint = self.endpoint.as_ref().filter(|endpoint| endpoint.sends_now())?;
+        if body_len > BODY_BYTES_MAX {
+            return None;
+        }
         match &mut self.router {
-            Some(router) => endpoint.is_queue_empty() && router.send_now([to, from], body, numbers),
-            None if endpoint.has_room_now() => endpoint
-                .send_now([to, from], body, &numbers, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX)
-                .is_ok(),
-            None => false,
+            Some(router) => endpoint
+                .is_queue_empty()
+                .then(|| router.way_now(to))
+                .flatten()
+                .map(Some),
+            None => endpoint.has_room_now().then_some(None),
         }
     }
 

@@ -222,6 +222,13 @@ impl World {
                     None
                 }
                 None => core.send(now, &mut message).err(),
+                Some(request)
+                    if core
+                        .send_acked_now(now, &mut message, request, deadline, || ticket)
+                        .is_some() =>
+                {
+                    None
+                }
                 Some(request) => core
                     .send_acked(now, &mut message, request, deadline, || ticket)
                     .err(),

@@ -3,7 +3,8 @@
 use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use crate::limits::{ADDRESS_BYTES_MAX, IDENTITY_BYTES_MAX};
 
@@ -41,7 +42,7 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Takes a copy of `text`.
@@ -50,7 +51,7 @@ macro_rules! name {
             /// [`NameError`] when the text is empty or too long.
             pub fn new(text: &str) -> Result<Self, NameError> {
                 Self::check(text)?;
-                Ok(Self(text.into()))
+                Ok(Self(SmolStr::new(text)))
             }
 
             /// Says whether `text` could be made into one of these, without a copy.
@@ -131,12 +132,13 @@ macro_rules! name {
 }
 
 name! {
-    /// Names a client in the cluster: opaque UTF-8, 1 to [`ADDRESS_BYTES_MAX`] bytes. A clone is a reference count.
+    /// Names a client in the cluster: opaque UTF-8, 1 to [`ADDRESS_BYTES_MAX`] bytes. Up to 23 bytes lie in the value
+    /// itself, and longer ones are shared: a clone never allocates.
     Address, "address", ADDRESS_BYTES_MAX
 }
 
 name! {
-    /// Names a server process in the cluster: UTF-8, 1 to [`IDENTITY_BYTES_MAX`] bytes. A clone is a reference count.
+    /// Names a server process in the cluster: UTF-8, 1 to [`IDENTITY_BYTES_MAX`] bytes. A clone never allocates.
     ///
     /// One live process an identity: a new one with the same name wins and the old one is fenced.
     Identity, "identity", IDENTITY_BYTES_MAX

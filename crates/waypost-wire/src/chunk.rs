@@ -79,7 +79,9 @@ pub enum Item {
 #[derive(Debug, Default)]
 pub struct Chunk {
     bytes: Bytes,
-    items: VecDeque<Item>,
+    items: Vec<Item>,
+    /// How many of them have been passed over.
+    passed: usize,
 }
 
 impl Chunk {
@@ -96,6 +98,7 @@ impl Chunk {
     /// [`WireError`] when the stream has lost its place; the frames before that are here.
     pub fn refill(&mut self, buf: &mut BytesMut, max_bytes: usize) -> Result<(), WireError> {
         self.items.clear();
+        self.passed = 0;
         let mut at = 0;
         let result = loop {
             let rest = buf.get(at..).unwrap_or_default();
@@ -115,7 +118,7 @@ impl Chunk {
                 Some(message) => Item::Message(message),
                 None => Item::Other(start..end),
             };
-            self.items.push_back(item);
+            self.items.push(item);
             at = end;
         };
         self.bytes = match at {
@@ -129,35 +132,36 @@ impl Chunk {
     #[must_use]
     #[inline]
     pub fn front(&self) -> Option<&Item> {
-        self.items.front()
+        self.items.get(self.passed)
     }
 
     /// All frames that are still here, the next one first.
     pub fn items(&self) -> impl Iterator<Item = &Item> {
-        self.items.iter()
+        self.items.get(self.passed..).unwrap_or_default().iter()
     }
 
     /// Passes over the next frame.
     #[inline]
     pub fn advance(&mut self) {
-        self.items.pop_front();
+        self.passed += 1;
     }
 
     /// How many frames are still here.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.items.len().saturating_sub(self.passed)
     }
 
     /// Whether all frames have been passed over.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 
     /// Lets go of the bytes.
     pub fn clear(&mut self) {
         self.items.clear();
+        self.passed = 0;
         self.bytes = Bytes::new();
     }
 

@@ -300,7 +300,8 @@ impl Message {
 
     /// All but its addresses and its body.
     #[inline]
-    pub(crate) const fn numbers(&self) -> Numbers {
+    #[must_use]
+    pub const fn numbers(&self) -> Numbers {
         Numbers {
             id: self.id,
             floor: self.floor,
@@ -311,6 +312,18 @@ impl Message {
             request: self.request,
             ttl_ms: self.ttl_ms,
         }
+    }
+
+    /// Sets all but its addresses and its body.
+    pub const fn set_numbers(&mut self, numbers: Numbers) {
+        self.id = numbers.id;
+        self.floor = numbers.floor;
+        self.after = numbers.after;
+        self.origin = numbers.origin;
+        self.owner = numbers.owner;
+        self.hops = numbers.hops;
+        self.request = numbers.request;
+        self.ttl_ms = numbers.ttl_ms;
     }
 
     /// The bytes of [`Message::to`].

@@ -227,6 +227,12 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// Drops all that wait for an outcome, when nothing comes any more.
+    pub fn abandon_sends(&mut self) {
+        let settings = &self.settings;
+        self.sends = Sends::new(settings.seed, settings.in_flight_max, settings.retransmit_after);
+    }
+
     /// Whether the endpoint wants its link closed, because the other side is silent or broke the contract.
     pub const fn wants_link_closed(&mut self) -> bool {
         core::mem::replace(&mut self.close_link, false)

@@ -1,38 +1,84 @@
 //! The short way through the endpoint, for messages that need nothing but to be put into the inbox.
 
-use waypost_types::MonoTime;
-use waypost_wire::{Batch, Chunk, EncodeError, MessageAt, Numbers};
+use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
+use waypost_wire::{Batch, Chunk, Message, MessageAt, Numbers};
 
 use super::dedupe::Seen;
 use super::{Endpoint, Event, Standing};
 
+/// Every link takes a frame of so many bytes.
+const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
+
 impl<T> Endpoint<T> {
-    /// The numbers of a best-effort message that may leave at once; `None` when it must wait or be refused.
+    /// Whether messages may leave at once.
+    pub(crate) fn sends_now(&self) -> bool {
+        self.standing == Standing::Attached && self.link_up
+    }
+
+    /// The numbers of a best-effort message that leaves now.
     #[inline]
-    pub(crate) fn numbers_now(&mut self, to: &str) -> Option<Numbers> {
-        if self.standing != Standing::Attached || !self.link_up {
-            return None;
-        }
-        Some(Numbers {
+    pub(crate) fn numbers_now(&mut self, to: &str) -> Numbers {
+        Numbers {
             after: self.sends.newest_to(to),
             ttl_ms: u32::try_from(self.settings.send_deadline.as_millis()).unwrap_or(u32::MAX),
             ..Numbers::default()
-        })
+        }
     }
 
-    /// Queues a message for the router across the link; `Err` when it has to go the long way.
-    #[inline]
-    pub(crate) fn send_now(
+    /// Whether another message may be sent whose outcome is waited for.
+    pub(crate) fn has_room_for_acked(&self) -> bool {
+        self.sends.has_room()
+    }
+
+    /// Notes a message whose outcome is waited for; gives its id, and when it comes due if nothing is heard of it.
+    pub(crate) fn add_acked(
         &mut self,
-        names: [&str; 2],
-        body: &[u8],
-        numbers: &Numbers,
-        frame_bytes_max: usize,
-    ) -> Result<(), EncodeError> {
-        self.woken |= self
+        now: MonoTime,
+        mut message: Message,
+        request: bool,
+        deadline: MonoTime,
+        token: T,
+    ) -> (u64, MonoTime) {
+        message.request = request;
+        let due = deadline.min(now + self.settings.retransmit_after);
+        (self.sends.add(now, token, message, deadline), due)
+    }
+
+    /// Has a message sent whose outcome is waited for: by `send`, or queued for the router across the link.
+    pub(crate) fn transmit_now(
+        &mut self,
+        now: MonoTime,
+        id: u64,
+        send: Option<impl FnOnce([&str; 2], &[u8], Numbers) -> bool>,
+    ) {
+        let Some(numbers) = self.sends.numbers(now, id) else {
+            return;
+        };
+        let Some(pending) = self.sends.get_mut(id) else {
+            return;
+        };
+        let message = &pending.message;
+        let (names, body) = ([message.to(), message.from()], &message.body);
+        match send {
+            // There was room a moment ago. Were it not sent, it would be before long, as one that got lost.
+            Some(send) => drop(send(names, body, numbers)),
+            None => {
+                let pushed = self.out.push_encoded(|out| {
+                    waypost_wire::encode_message(names, body, &numbers, out, FRAME_BYTES_MAX)
+                });
+                self.woken |= pushed == Ok(true);
+            }
+        }
+    }
+
+    /// Queues a message for the router across the link; false when it has to go the long way.
+    #[inline]
+    pub(crate) fn send_now(&mut self, names: [&str; 2], body: &[u8], numbers: &Numbers) -> bool {
+        let pushed = self
             .out
-            .push_encoded(|out| waypost_wire::encode_message(names, body, numbers, out, frame_bytes_max))?;
-        Ok(())
+            .push_encoded(|out| waypost_wire::encode_message(names, body, numbers, out, FRAME_BYTES_MAX));
+        self.woken |= pushed == Ok(true);
+        pushed.is_ok()
     }
 
     /// Whether nothing waits for the router, so that a message which does not pass through this queue overtakes nothing.

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
 use waypost_types::{Address, MonoTime, Outcome};
-use waypost_wire::Message;
+use waypost_wire::{Message, Numbers};
 
 use crate::map::{Map, map};
 
@@ -114,8 +114,8 @@ impl<T> Sends<T> {
         self.ring.get_mut(at)?.as_mut()
     }
 
-    /// The message as it is to be sent now, or `None` when it has its outcome.
-    pub(crate) fn copy(&mut self, now: MonoTime, id: u64) -> Option<Message> {
+    /// The numbers with which the message is to be sent now, or `None` when it has its outcome.
+    pub(crate) fn numbers(&mut self, now: MonoTime, id: u64) -> Option<Numbers> {
         let floor = self.floor;
         let previous = self.get_mut(id)?.previous;
         let after = self.undelivered(previous);
@@ -125,12 +125,21 @@ impl<T> Sends<T> {
         }
         pending.sent_at = Some(now);
         pending.attempts += 1;
-        let mut message = pending.message.clone();
-        message.floor = floor;
-        message.after = after;
-        message.ttl_ms = u32::try_from(pending.deadline.since(now).as_millis())
-            .unwrap_or(u32::MAX)
-            .max(1);
+        Some(Numbers {
+            floor,
+            after,
+            ttl_ms: u32::try_from(pending.deadline.since(now).as_millis())
+                .unwrap_or(u32::MAX)
+                .max(1),
+            ..pending.message.numbers()
+        })
+    }
+
+    /// The message as it is to be sent now, or `None` when it has its outcome.
+    pub(crate) fn copy(&mut self, now: MonoTime, id: u64) -> Option<Message> {
+        let numbers = self.numbers(now, id)?;
+        let mut message = self.get_mut(id)?.message.clone();
+        message.set_numbers(numbers);
         Some(message)
     }
 

@@ -32,7 +32,7 @@ use leases::Leases;
 use links::Link;
 pub use links::{LinkId, LinkKind};
 use owners::{OwnerEntry, OwnerKey};
-pub(crate) use quick::Taken;
+pub(crate) use quick::{Taken, Way};
 use routes::Route;
 pub use store_op::{StoreFailure, StoreOp, StoreReply};
 use takeover::Takeover;

@@ -16,12 +16,14 @@ const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
-struct Way {
+pub(crate) struct Way {
     link: LinkId,
     origin: OwnerKey,
     /// `None` for the server at the other end of the link.
     owner: Option<OwnerKey>,
     hops: u8,
+    /// The numbers of the two on the link, once they are looked up.
+    aliases: (u32, u32),
 }
 
 /// What the short way came to.
@@ -37,18 +39,20 @@ pub(crate) enum Taken {
 }
 
 impl Router {
-    /// Passes on a message of this process's own endpoint. False: nothing was done.
+    /// Where a message of this process's own endpoint would go, if it may go there at once.
     #[inline]
-    pub(crate) fn send_now(&mut self, [to, from]: [&str; 2], body: &[u8], numbers: Numbers) -> bool {
-        let Some(origin) = self.links.get(&LinkId::LOCAL).and_then(|link| link.owner) else {
-            return false;
-        };
-        match self.way_to(to, origin, 0) {
-            Some(way) if way.link != LinkId::LOCAL => self.pass(way, numbers, |numbers, out| {
-                waypost_wire::encode_message([to, from], body, numbers, out, FRAME_BYTES_MAX)
-            }),
-            _ => false,
-        }
+    pub(crate) fn way_now(&mut self, to: &str) -> Option<Way> {
+        let origin = self.links.get(&LinkId::LOCAL)?.owner?;
+        let way = self.way_to(to, origin, 0)?;
+        (way.link != LinkId::LOCAL).then(|| self.checked(way)).flatten()
+    }
+
+    /// Passes on a message of this process's own endpoint by a way that has just been found.
+    #[inline]
+    pub(crate) fn send_now(&mut self, way: &Way, names: [&str; 2], body: &[u8], numbers: Numbers) -> bool {
+        self.pass(way, numbers, |numbers, out| {
+            waypost_wire::encode_message(names, body, numbers, out, FRAME_BYTES_MAX)
+        })
     }
 
     /// Passes on a message that has come by a link.
@@ -67,8 +71,10 @@ impl Router {
                 origin: local.and_then(|link| link.names.number(way.origin)),
             };
         }
-        let is_passed = self.pass(way, numbers, |numbers, out| {
-            chunk.forward(message, numbers, out, FRAME_BYTES_MAX)
+        let is_passed = self.checked(way).is_some_and(|way| {
+            self.pass(&way, numbers, |numbers, out| {
+                chunk.forward(message, numbers, out, FRAME_BYTES_MAX)
+            })
         });
         if is_passed { Taken::Passed } else { Taken::No }
     }
@@ -109,6 +115,7 @@ impl Router {
                     origin,
                     owner: None,
                     hops: numbers.hops + 1,
+                    aliases: (0, 0),
                 })
             }
         }
@@ -127,6 +134,7 @@ impl Router {
                 origin,
                 owner: None,
                 hops,
+                aliases: (0, 0),
             });
         }
         let location = owner.location.as_ref()?;
@@ -145,44 +153,47 @@ impl Router {
             origin,
             owner: Some(key),
             hops,
+            aliases: (0, 0),
         })
     }
 
-    /// Encodes a message to the end of a link's queue. False: there is no room, or a name is to be introduced first.
+    /// The way with its servers' numbers on the link. `None`: there is no room, or a name is to be introduced first.
+    #[inline]
+    fn checked(&self, way: Way) -> Option<Way> {
+        let link = self.links.get(&way.link).filter(|link| link.out.has_room())?;
+        Some(Way {
+            aliases: (
+                link.names.number(way.origin)?,
+                way.owner.map_or(Some(0), |owner| link.names.number(owner))?,
+            ),
+            ..way
+        })
+    }
+
+    /// Encodes a message to the end of a link's queue. False: it is too large, and nothing was done.
     #[inline]
     fn pass(
         &mut self,
-        way: Way,
+        way: &Way,
         numbers: Numbers,
         encode: impl FnOnce(&Numbers, &mut BytesMut) -> Result<(), EncodeError>,
     ) -> bool {
         let Some(link) = self.links.get_mut(&way.link) else {
             return false;
         };
-        if !link.out.has_room() {
-            return false;
-        }
-        let Some(origin) = link.names.number(way.origin) else {
-            return false;
-        };
-        let Some(owner) = way.owner.map_or(Some(0), |owner| link.names.number(owner)) else {
-            return false;
-        };
         let numbers = Numbers {
-            origin,
-            owner,
+            origin: way.aliases.0,
+            owner: way.aliases.1,
             hops: way.hops,
             ..numbers
         };
-        match link.out.push_encoded(|out| encode(&numbers, out)) {
-            Ok(wake) => {
-                if wake && link.is_open() {
-                    self.woken.push(way.link);
-                }
-                self.counters.forwarded += 1;
-                true
-            }
-            Err(_) => false,
+        let Ok(wake) = link.out.push_encoded(|out| encode(&numbers, out)) else {
+            return false;
+        };
+        if wake && link.is_open() {
+            self.woken.push(way.link);
         }
+        self.counters.forwarded += 1;
+        true
     }
 }
