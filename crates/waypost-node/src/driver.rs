@@ -16,7 +16,7 @@ use waypost_session::SessionStore;
 use waypost_types::{Address, Location, MonoTime};
 use waypost_wire::Message;
 
-use crate::link::LinkHandle;
+use crate::link_writer::LinkHandle;
 use crate::store;
 use crate::transport::{ClusterKey, DialSettings};
 use crate::turns::Turns;
@@ -70,20 +70,31 @@ struct State {
 }
 
 impl State {
-    /// Wakes the writers that were idle and have something to write now.
-    fn wake_writers(&mut self) {
-        if let Some(router) = &mut self.core.router {
-            router.take_woken(&mut self.woken);
-            for id in self.woken.drain(..) {
-                if let Some(link) = self.links.get(&id) {
-                    link.wake();
+    /// Wakes the writers that were idle and have something to write now, but for one whose link is quiet: that is for the
+    /// caller to write, once the lock is free.
+    fn wake_writers(&mut self, now: impl Fn() -> MonoTime) -> Option<Arc<LinkHandle>> {
+        let uplink = self.uplink.as_ref();
+        let woken = match (&mut self.core.router, &mut self.core.endpoint) {
+            (Some(router), _) => {
+                router.take_woken(&mut self.woken);
+                let mut first = None;
+                for id in self.woken.drain(..) {
+                    if let Some(link) = self.links.get(&id)
+                        && let Some(earlier) = first.replace(link)
+                    {
+                        earlier.wake();
+                    }
                 }
+                first
             }
-        } else if let (Some(endpoint), Some(uplink)) = (&mut self.core.endpoint, &self.uplink)
-            && endpoint.take_woken()
-        {
-            uplink.wake();
+            (None, Some(endpoint)) => uplink.filter(|_| endpoint.take_woken()),
+            (None, None) => None,
+        }?;
+        if woken.is_quiet(now().as_micros()) {
+            return Some(Arc::clone(woken));
         }
+        woken.wake();
+        None
     }
 }
 
@@ -160,7 +171,11 @@ impl Driver {
         if !state.core.send_now(to, from, body) {
             return false;
         }
-        state.wake_writers();
+        let quiet = state.wake_writers(|| self.now());
+        drop(state);
+        if let Some(link) = quiet {
+            link.write_now(self);
+        }
         true
     }
 
@@ -187,8 +202,11 @@ impl Driver {
                 answer = Some(outcome);
                 waiter
             })?;
-        state.wake_writers();
+        let quiet = state.wake_writers(|| now);
         drop(state);
+        if let Some(link) = quiet {
+            link.write_now(self);
+        }
         if due.as_micros() < self.armed.load(Ordering::Acquire) {
             self.timer.notify_one();
         }
@@ -198,7 +216,7 @@ impl Driver {
     /// Lets the machines settle and carries out what comes out of them.
     fn settle(self: &Arc<Self>, mut state: MutexGuard<'_, State>, now: MonoTime) {
         state.core.pump(now);
-        state.wake_writers();
+        let quiet = state.wake_writers(|| now);
         let mut commands = Vec::new();
         let mut freed = false;
         let State {
@@ -254,6 +272,9 @@ impl Driver {
         }
         if freed {
             self.room.notify_waiters();
+        }
+        if let Some(link) = quiet {
+            link.write_now(self);
         }
         for command in commands {
             self.carry_out(command);

@@ -5,6 +5,7 @@ mod client_inbox;
 mod driver;
 mod error;
 mod link;
+mod link_writer;
 mod node;
 mod secure;
 mod settings;

@@ -3,40 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use waypost_router::{LinkId, Outgoing, Whose};
+use waypost_router::{LinkId, Whose};
 use waypost_types::Location;
 use waypost_wire::{Chunk, Close, CloseCode, Role};
 
 use crate::driver::Driver;
-use crate::transport::{
-    Established, FrameReader, FrameWriter, HandshakeSettings, Side, Stream, WriteError, dial_location,
-    handshake,
-};
+use crate::link_writer::LinkHandle;
+use crate::transport::{Established, FrameReader, HandshakeSettings, Side, Stream, dial_location, handshake};
 
-/// Bytes handed to the writer at once.
-const WRITE_BATCH_BYTES: usize = 256 << 10;
 /// How long a link that was closed on purpose may still be read, so that the last words arrive.
 const LINGER: Duration = Duration::from_millis(500);
-
-/// How the machines reach a link's tasks.
-#[derive(Debug, Default)]
-pub(crate) struct LinkHandle {
-    wake: Notify,
-    closing: CancellationToken,
-}
-
-impl LinkHandle {
-    pub(crate) fn wake(&self) {
-        self.wake.notify_one();
-    }
-
-    /// Lets the writer write what is queued, and ends the link.
-    pub(crate) fn close(&self) {
-        self.closing.cancel();
-    }
-}
 
 pub(crate) fn handshake_settings(driver: &Driver, role: Role) -> HandshakeSettings {
     let settings = &driver.link_settings;
@@ -59,7 +35,7 @@ pub(crate) async fn dial_node(driver: Arc<Driver>, id: LinkId, location: Locatio
     };
     match opened.await {
         Ok(established) => {
-            let handle = Arc::new(LinkHandle::default());
+            let handle = Arc::new(LinkHandle::new(Whose::Router(id)));
             driver.add_link(id, Arc::clone(&handle));
             driver.with(|now, core| {
                 if let Some(router) = &mut core.router {
@@ -89,17 +65,22 @@ pub(crate) async fn serve(
 ) {
     let (mut reader, writer, _) = established.into_framed(driver.link_settings.write_stall);
     let (writer_driver, writer_handle) = (Arc::clone(driver), Arc::clone(handle));
+    let last = matches!(whose, Whose::Endpoint).then(|| Close {
+        code: CloseCode::GoingAway,
+        text: String::new(),
+    });
     let writing = driver.tasks.spawn(async move {
         let ended = writer_driver.ended.clone();
         tokio::select! {
             biased;
             () = ended.cancelled() => {}
-            () = write(writer_driver, whose, writer, writer_handle) => {}
+            () = writer_handle.serve(&writer_driver, writer, last) => {}
         }
+        writer_handle.end();
     });
     tokio::select! {
         () = read(driver, whose, &mut reader) => handle.close(),
-        () = handle.closing.cancelled() => reader.linger(LINGER).await,
+        () = handle.closing().cancelled() => reader.linger(LINGER).await,
     }
     // The writer ends by itself once it is told to close: it writes what is queued, for a bounded time.
     let _ = writing.await;
@@ -133,53 +114,4 @@ async fn read(driver: &Arc<Driver>, whose: Whose, reader: &mut FrameReader) {
             return;
         }
     }
-}
-
-async fn write(driver: Arc<Driver>, whose: Whose, mut writer: FrameWriter, handle: Arc<LinkHandle>) {
-    let mut outgoing = Vec::new();
-    loop {
-        let closing = handle.closing.is_cancelled();
-        driver.take_outgoing(whose, &mut outgoing, WRITE_BATCH_BYTES);
-        if outgoing.is_empty() {
-            if closing {
-                let last = Close {
-                    code: CloseCode::GoingAway,
-                    text: String::new(),
-                };
-                return writer
-                    .close(matches!(whose, Whose::Endpoint).then_some(last))
-                    .await;
-            }
-            tokio::select! {
-                () = handle.wake.notified() => {}
-                () = handle.closing.cancelled() => {}
-            }
-            continue;
-        }
-        if let Err(error) = write_all(&mut writer, &mut outgoing, whose).await {
-            tracing::info!(%error, ?whose, "a link broke");
-            return handle.close();
-        }
-    }
-}
-
-async fn write_all(
-    writer: &mut FrameWriter,
-    outgoing: &mut Vec<Outgoing>,
-    whose: Whose,
-) -> Result<(), WriteError> {
-    for item in outgoing.drain(..) {
-        match item {
-            Outgoing::Frame(frame) => {
-                if let Err(error) = writer.push(&frame) {
-                    tracing::warn!(%error, ?whose, "a frame cannot be sent on this link");
-                }
-            }
-            Outgoing::Encoded(frames) => writer.push_encoded(frames),
-        }
-        if writer.is_full() {
-            writer.flush().await?;
-        }
-    }
-    writer.flush().await
 }

@@ -12,7 +12,8 @@ use waypost_types::{Address, Location, MonoTime};
 use waypost_wire::{Message, Role};
 
 use crate::driver::{Driver, LinkSettings, Waiter};
-use crate::link::{LinkHandle, handshake_settings, serve};
+use crate::link::{handshake_settings, serve};
+use crate::link_writer::LinkHandle;
 use crate::transport::{
     Accepted, Acceptor, Admission, ClusterKey, DEFAULT_HALF_OPEN_MAX, DEFAULT_LINKS_MAX, DEFAULT_WRITE_STALL,
     DialSettings, EndpointUrl, ListenSettings, Listener,
@@ -164,10 +165,10 @@ impl Node {
         let driver = Arc::clone(&self.driver);
         self.driver.spawn(async move {
             while let Some(accepted) = accepted.recv().await {
-                let handle = Arc::new(LinkHandle::default());
                 let hello = accepted.link.info.remote.clone();
                 let id = driver.with(|_, core| core.router.as_mut().map(waypost_router::Router::new_link_id));
                 let Some(id) = id else { return };
+                let handle = Arc::new(LinkHandle::new(Whose::Router(id)));
                 driver.add_link(id, Arc::clone(&handle));
                 driver.with(|now, core| {
                     if let Some(router) = &mut core.router {

@@ -7,7 +7,8 @@ use waypost_router::Whose;
 use waypost_wire::Role;
 
 use crate::driver::Driver;
-use crate::link::{LinkHandle, handshake_settings, serve};
+use crate::link::{handshake_settings, serve};
+use crate::link_writer::LinkHandle;
 use crate::transport::{Side, dial_location, handshake};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -30,7 +31,7 @@ pub(crate) async fn keep(driver: Arc<Driver>, brokers: Vec<String>) {
             Ok(established) => {
                 tracing::info!(broker, "attached");
                 let opened_at = tokio::time::Instant::now();
-                let handle = Arc::new(LinkHandle::default());
+                let handle = Arc::new(LinkHandle::new(Whose::Endpoint));
                 driver.set_uplink(Some(Arc::clone(&handle)));
                 serve(&driver, Whose::Endpoint, established, &handle).await;
                 driver.set_uplink(None);

@@ -9,7 +9,7 @@ use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, Message, MessageAt};
 
 use crate::assembly::Core;
 use crate::gate::Room;
-use crate::node::{LinkId, Taken, Way};
+use crate::node::{LinkId, OwnerKey, Router, Taken, Way};
 
 /// A message with a body of so many bytes fits into a frame that every link takes, whatever its names and numbers are.
 const BODY_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX - 2 * ADDRESS_BYTES_MAX - 128;
@@ -23,7 +23,69 @@ pub enum Whose {
     Endpoint,
 }
 
+/// What has been found out about a message before its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Hint {
+    #[default]
+    None,
+    /// Its client is held here and needs nothing but delivery.
+    Simple,
+    /// Its client is at this server.
+    At(OwnerKey),
+}
+
+impl Hint {
+    const fn owner(self) -> Option<OwnerKey> {
+        match self {
+            Self::At(owner) => Some(owner),
+            _ => None,
+        }
+    }
+}
+
+/// Looks up the clients of the next few messages at once. In a large table each look-up waits for memory; those that do
+/// not depend on each other wait together.
+#[derive(Debug, Default)]
+struct Ahead {
+    hints: [Hint; AHEAD],
+    at: usize,
+    len: usize,
+}
+
+/// About as many look-ups as a core has under way at once.
+const AHEAD: usize = 8;
+
+impl Ahead {
+    /// What is known of the next message of the chunk, which is what has been taken in last.
+    #[inline]
+    fn next<T>(&mut self, core: &Core<T>, whose: Whose, chunk: &Chunk) -> Hint {
+        if self.at == self.len {
+            self.at = 0;
+            self.len = 0;
+            for (item, hint) in chunk.items().zip(&mut self.hints) {
+                let Item::Message(message) = item else { break };
+                *hint = core.hint(whose, chunk.to(message));
+                self.len += 1;
+            }
+        }
+        let hint = self.hints.get(self.at).copied().unwrap_or_default();
+        self.at += 1;
+        hint
+    }
+}
+
 impl<T> Core<T> {
+    #[inline]
+    fn hint(&self, whose: Whose, to: &str) -> Hint {
+        match (whose, &self.router, &self.endpoint) {
+            (Whose::Router(id), Some(router), _) if router.is_peer(id) => {
+                router.owner_of(to).map_or(Hint::None, Hint::At)
+            }
+            (_, _, Some(endpoint)) if endpoint.is_simple(to) => Hint::Simple,
+            _ => Hint::None,
+        }
+    }
+
     /// Sends a best-effort message if its way is known and free. False: nothing was done, and
     /// [`send`](Self::send) does it or says why not. `to` and `from` must be addresses.
     #[inline]
@@ -109,10 +171,11 @@ impl<T> Core<T> {
             chunk.clear();
             return Ok(true);
         }
-        let mut batch = chunk.batch();
+        let (mut batch, mut ahead) = (chunk.batch(), Ahead::default());
         while let Some(item) = chunk.front() {
             if let Item::Message(message) = item {
-                if self.take_now(now, whose, chunk, message, &mut batch) {
+                let hint = ahead.next(self, whose, chunk);
+                if self.take_now(now, whose, chunk, message, hint, &mut batch) {
                     chunk.advance();
                     continue;
                 }
@@ -125,6 +188,13 @@ impl<T> Core<T> {
             let frame = chunk.decode(item)?;
             chunk.advance();
             self.handle_frame(now, whose, frame);
+            // What it has led to goes before what comes next, and may change what was found out.
+            let is_queued = |router: &Router| !router.is_local_queue_empty();
+            if matches!(chunk.front(), Some(Item::Message(_))) && self.router.as_ref().is_some_and(is_queued)
+            {
+                self.pump(now);
+            }
+            ahead = Ahead::default();
         }
         self.deliver(&mut batch, chunk);
         Ok(true)
@@ -137,17 +207,16 @@ impl<T> Core<T> {
         whose: Whose,
         chunk: &Chunk,
         message: &MessageAt,
+        hint: Hint,
         batch: &mut Batch,
     ) -> bool {
         let origin = match (whose, &mut self.router) {
-            (Whose::Router(id), Some(router)) => match router.take_now(id, chunk, message) {
+            (Whose::Router(id), Some(router)) => match router.take_now(id, chunk, message, hint.owner()) {
                 Taken::No => return false,
                 Taken::Passed => return true,
                 Taken::ForHere { origin } => {
                     if !router.is_local_queue_empty() {
-                        // What came before it goes first.
-                        self.deliver(batch, chunk);
-                        self.pump(now);
+                        return false;
                     }
                     origin
                 }
@@ -163,7 +232,8 @@ impl<T> Core<T> {
             return false;
         };
         let origin = origin.and_then(|alias| endpoint.heard(alias));
-        (whose != Whose::Endpoint || origin.is_some()) && endpoint.deliver_now(chunk, message, origin, batch)
+        (whose != Whose::Endpoint || origin.is_some())
+            && endpoint.deliver_now(chunk, message, origin, hint == Hint::Simple, batch)
     }
 
     fn deliver(&mut self, batch: &mut Batch, chunk: &Chunk) {

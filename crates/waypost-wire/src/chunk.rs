@@ -5,7 +5,6 @@
 //! a [`Batch`], instead of counting a reference for each.
 
 use core::ops::Range;
-use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
@@ -180,11 +179,19 @@ impl Chunk {
 
     #[inline]
     fn text(&self, start: u32, len: u8) -> &str {
-        // Checked when the chunk was filled.
-        self.bytes
-            .get(range(start, len.into()))
-            .and_then(|bytes| core::str::from_utf8(bytes).ok())
-            .unwrap_or_default()
+        let bytes = self.bytes.get(range(start, len.into())).unwrap_or_default();
+        debug_assert!(
+            core::str::from_utf8(bytes).is_ok(),
+            "checked when the chunk was filled"
+        );
+        #[expect(
+            unsafe_code,
+            reason = "looked at several times a message on the hot path; a slot exists only for what `message_at` has found to be UTF-8 in these very bytes, which never change"
+        )]
+        // SAFETY: slots are made by `message_at` alone, for this chunk's bytes, after `check_names` has checked them.
+        unsafe {
+            core::str::from_utf8_unchecked(bytes)
+        }
     }
 
     /// Appends a message with other numbers to `out`, copied from here. The rest is as with [`encode_message`].
@@ -220,7 +227,8 @@ impl Chunk {
     pub fn batch(&self) -> Batch {
         Batch {
             bytes: self.bytes.clone(),
-            slots: VecDeque::new(),
+            slots: Vec::new(),
+            given: 0,
             cost: 0,
         }
     }
@@ -248,7 +256,9 @@ fn message_at(frame: &[u8], start: usize) -> Option<MessageAt> {
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     bytes: Bytes,
-    slots: VecDeque<Slot>,
+    slots: Vec<Slot>,
+    /// How many of them have been given.
+    given: usize,
     cost: usize,
 }
 
@@ -256,20 +266,20 @@ impl Batch {
     /// Appends a message of the chunk that this batch was made by.
     #[inline]
     pub fn push(&mut self, message: &MessageAt) {
-        self.slots.push_back(message.slot);
+        self.slots.push(message.slot);
         self.cost += message.cost();
     }
 
     /// How many messages there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() - self.given
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 
     /// What the messages count against a queue's bound, in bytes.
@@ -296,8 +306,8 @@ impl Batch {
     #[expect(clippy::cast_possible_truncation, reason = "no more bytes than in the chunk")]
     pub fn detached(self) -> Self {
         let mut own = BytesMut::with_capacity(self.cost);
-        let mut slots = VecDeque::with_capacity(self.slots.len());
-        for slot in self.slots {
+        let mut slots = Vec::with_capacity(self.len());
+        for slot in self.slots.into_iter().skip(self.given) {
             let mut copy = |start, len| {
                 let at = own.len() as u32;
                 own.extend_from_slice(self.bytes.get(range(start, len)).unwrap_or_default());
@@ -306,7 +316,7 @@ impl Batch {
             let to = copy(slot.to, slot.to_len.into());
             let from = copy(slot.from, slot.from_len.into());
             let body = copy(slot.body, slot.body_len);
-            slots.push_back(Slot {
+            slots.push(Slot {
                 to,
                 from,
                 body,
@@ -316,6 +326,7 @@ impl Batch {
         Self {
             bytes: own.freeze(),
             slots,
+            given: 0,
             cost: self.cost,
         }
     }
@@ -326,13 +337,14 @@ impl Iterator for Batch {
 
     #[inline]
     fn next(&mut self) -> Option<Message> {
-        let slot = self.slots.pop_front()?;
+        let slot = self.slots.get(self.given)?;
+        self.given += 1;
         self.cost -= slot.cost();
         Some(slot.message(&self.bytes, Numbers::default()))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.slots.len(), Some(self.slots.len()))
+        (self.len(), Some(self.len()))
     }
 }
 

@@ -106,13 +106,24 @@ impl<T> Endpoint<T> {
         self.lease.is_valid(now) && self.lease.waiting.is_empty()
     }
 
+    /// Whether messages for this client need nothing but to be put into the inbox of all.
+    #[inline]
+    pub(crate) fn is_simple(&self, to: &str) -> bool {
+        match self.clients.get(to) {
+            Some(client) => client.is_held() && client.work.is_none() && !client.has_inbox,
+            None => false,
+        }
+    }
+
     /// Appends a message to the batch that goes to the inbox next. False when it has to go the long way: nothing was done.
+    /// `is_simple`: what [`is_simple`](Self::is_simple) says, or false.
     #[inline]
     pub(crate) fn deliver_now(
         &mut self,
         chunk: &Chunk,
         message: &MessageAt,
         origin: Option<u32>,
+        is_simple: bool,
         batch: &mut Batch,
     ) -> bool {
         let Numbers {
@@ -122,10 +133,7 @@ impl<T> Endpoint<T> {
             request,
             ..
         } = message.numbers;
-        let is_simple = match self.clients.get(chunk.to(message)) {
-            Some(client) => client.is_held() && client.work.is_none() && !client.has_inbox,
-            None => false,
-        };
+        let is_simple = is_simple || self.is_simple(chunk.to(message));
         if !is_simple || request || self.inbox.has_no_room_beside(batch.cost()) {
             return false;
         }

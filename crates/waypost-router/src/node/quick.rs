@@ -43,7 +43,7 @@ impl Router {
     #[inline]
     pub(crate) fn way_now(&mut self, to: &str) -> Option<Way> {
         let origin = self.links.get(&LinkId::LOCAL)?.owner?;
-        let way = self.way_to(to, origin, 0)?;
+        let way = self.way_to(self.owner_of(to)?, origin, 0)?;
         (way.link != LinkId::LOCAL).then(|| self.checked(way)).flatten()
     }
 
@@ -55,14 +55,36 @@ impl Router {
         })
     }
 
-    /// Passes on a message that has come by a link.
+    /// Which server holds a client, if that is settled.
     #[inline]
-    pub(crate) fn take_now(&mut self, id: LinkId, chunk: &Chunk, message: &MessageAt) -> Taken {
+    pub(crate) fn owner_of(&self, to: &str) -> Option<OwnerKey> {
+        match self.routes.get(to) {
+            Some(Route::At { owner, .. }) => Some(*owner),
+            _ => None,
+        }
+    }
+
+    /// Whether a server is attached by this link.
+    pub(crate) fn is_peer(&self, id: LinkId) -> bool {
+        self.links
+            .get(&id)
+            .is_some_and(|link| link.kind == LinkKind::Peer)
+    }
+
+    /// Passes on a message that has come by a link. `at`: what [`owner_of`](Self::owner_of) says of its client, or `None`.
+    #[inline]
+    pub(crate) fn take_now(
+        &mut self,
+        id: LinkId,
+        chunk: &Chunk,
+        message: &MessageAt,
+        at: Option<OwnerKey>,
+    ) -> Taken {
         let numbers = message.numbers;
         if numbers.ttl_ms == 0 || numbers.hops >= HOPS_MAX {
             return Taken::No;
         }
-        let Some(way) = self.way_of(id, chunk.to(message), numbers) else {
+        let Some(way) = self.way_of(id, chunk.to(message), numbers, at) else {
             return Taken::No;
         };
         if way.link == LinkId::LOCAL {
@@ -97,10 +119,14 @@ impl Router {
             .is_none_or(|link| link.out.is_empty())
     }
 
-    fn way_of(&mut self, id: LinkId, to: &str, numbers: Numbers) -> Option<Way> {
+    fn way_of(&mut self, id: LinkId, to: &str, numbers: Numbers, at: Option<OwnerKey>) -> Option<Way> {
         let link = self.links.get(&id).filter(|link| link.is_heard())?;
         match link.kind {
-            LinkKind::Peer if numbers.origin == 0 => self.way_to(to, link.owner?, numbers.hops),
+            LinkKind::Peer if numbers.origin == 0 => {
+                let origin = link.owner?;
+                let at = at.or_else(|| self.owner_of(to))?;
+                self.way_to(at, origin, numbers.hops)
+            }
             LinkKind::Peer => None,
             LinkKind::Node => {
                 let origin = link.names.heard(numbers.origin)?;
@@ -122,12 +148,8 @@ impl Router {
     }
 
     #[inline]
-    fn way_to(&mut self, to: &str, origin: OwnerKey, hops: u8) -> Option<Way> {
-        let Some(Route::At { owner: key, .. }) = self.routes.get(to) else {
-            return None;
-        };
-        let (key, owners) = (*key, &mut self.owners);
-        let owner = owners.get_mut(key.0 as usize)?;
+    fn way_to(&mut self, key: OwnerKey, origin: OwnerKey, hops: u8) -> Option<Way> {
+        let owner = self.owners.get_mut(key.0 as usize)?;
         if let Some(link) = owner.attached {
             return Some(Way {
                 link,

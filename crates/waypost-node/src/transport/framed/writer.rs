@@ -3,7 +3,7 @@
 use core::borrow::Borrow;
 use core::future::poll_fn;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll, Waker, ready};
 use std::io::{self, IoSlice};
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
                 Err(error) => written.refused.push((index, error)),
             }
             if self.is_full() {
-                self.write_out().await?;
+                self.flush().await?;
             }
         }
         self.flush().await?;
@@ -142,13 +142,35 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     /// # Cancel safety
     /// Safe: what was not written is written by the next call.
     pub async fn flush(&mut self) -> Result<(), WriteError> {
-        self.write_out().await?;
         let mut waiting = false;
-        poll_fn(|cx| match Pin::new(&mut self.io).poll_flush(cx) {
+        poll_fn(|cx| self.poll_flush(cx, &mut waiting)).await
+    }
+
+    /// [`flush`](Self::flush) for those who cannot keep the writer while they wait. `waiting` is false at the first call,
+    /// and then theirs to keep.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the link is over.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>, waiting: &mut bool) -> Poll<Result<(), WriteError>> {
+        match self.poll_through(cx, waiting) {
             Poll::Ready(result) => Poll::Ready(result.map_err(WriteError::Io)),
-            Poll::Pending => poll_stalled(&mut self.timer, self.stall, &mut waiting, cx),
-        })
-        .await
+            Poll::Pending => poll_stalled(&mut self.timer, self.stall, waiting, cx),
+        }
+    }
+
+    /// Writes what is encoded as far as the operating system takes it at once; true when it has taken all. What is left,
+    /// also after an error, is for [`flush`](Self::flush). Works outside a runtime too.
+    pub fn flush_now(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.poll_through(&mut cx, &mut false), Poll::Ready(Ok(())))
+    }
+
+    fn poll_through(&mut self, cx: &mut Context<'_>, waiting: &mut bool) -> Poll<io::Result<()>> {
+        while self.out.has_remaining() {
+            ready!(poll_write(&mut self.io, &mut self.out, cx))?;
+            *waiting = false;
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
     }
 
     /// Writes what is encoded and then `close`, if any, and ends this direction. Best effort, for a second at most. The
@@ -164,23 +186,6 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             }
         };
         let _ = timeout(CLOSE, goodbye).await;
-    }
-
-    async fn write_out(&mut self) -> Result<(), WriteError> {
-        let mut waiting = false;
-        poll_fn(|cx| {
-            while self.out.has_remaining() {
-                match poll_write(&mut self.io, &mut self.out, cx) {
-                    Poll::Ready(Ok(())) => waiting = false,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
-                    Poll::Pending => {
-                        return poll_stalled(&mut self.timer, self.stall, &mut waiting, cx);
-                    }
-                }
-            }
-            Poll::Ready(Ok(()))
-        })
-        .await
     }
 }
 
