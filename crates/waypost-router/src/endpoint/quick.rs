@@ -12,7 +12,7 @@ const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
 impl<T> Endpoint<T> {
     /// Whether messages may leave at once.
     pub(crate) fn sends_now(&self) -> bool {
-        self.standing == Standing::Attached && self.link_up
+        self.standing == Standing::Attached && self.link_up && self.detaching.is_none()
     }
 
     /// The numbers of a best-effort message that leaves now.
