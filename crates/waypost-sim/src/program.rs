@@ -25,6 +25,17 @@ impl World {
             fresh.extend(endpoint.unread_of(address.as_str()).skip(*seen).cloned());
             *seen += fresh.len() - before;
         }
+        // Under a new incarnation, if there is one.
+        for event in endpoint.unread().skip(process.observed) {
+            if let Event::Registered {
+                identity,
+                incarnation,
+            } = event
+                && !fresh.is_empty()
+            {
+                process.owner = Some(Owner::new(identity.clone(), *incarnation));
+            }
+        }
         let before = fresh.len();
         fresh.extend(endpoint.unread().skip(process.observed).cloned());
         process.observed += fresh.len() - before;

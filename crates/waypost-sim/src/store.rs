@@ -31,8 +31,6 @@ pub enum StoreFlaw {
     ReleaseIgnoresSeq,
     /// A restore overwrites a newer claim.
     RestoreOverwrites,
-    /// Sessions of dead incarnations are shown.
-    DeadSessionsShown,
     /// A renewal of a superseded incarnation succeeds.
     RenewalNotFenced,
     /// A claim does not say whom it displaced.
@@ -41,11 +39,10 @@ pub enum StoreFlaw {
 
 impl StoreFlaw {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 5] = [
         Self::GetThenDelete,
         Self::ReleaseIgnoresSeq,
         Self::RestoreOverwrites,
-        Self::DeadSessionsShown,
         Self::RenewalNotFenced,
         Self::DisplacedNotTold,
     ];
@@ -130,7 +127,7 @@ impl Store {
             let stale = rng.chance(self.stale_percent) && !self.history.is_empty();
             let at = rng.below(self.history.len());
             let state = self.history.get(at).filter(|_| stale);
-            return Ok(self.read(now, op, state.map_or(&self.state, |(_, state)| state)));
+            return Ok(Self::read(now, op, state.map_or(&self.state, |(_, state)| state)));
         }
         self.remember(now);
         let (flaw, generation) = (self.flaw, self.generation);
@@ -189,13 +186,10 @@ impl Store {
         })
     }
 
-    fn read(&self, now: MonoTime, op: &StoreOp, state: &MemoryState) -> StoreReply {
+    fn read(now: MonoTime, op: &StoreOp, state: &MemoryState) -> StoreReply {
         match op {
             StoreOp::Lookup(addresses) => {
-                let look_up = |address| match self.flaw {
-                    Some(StoreFlaw::DeadSessionsShown) => self.record(address),
-                    _ => state.lookup(now, address),
-                };
+                let look_up = |address| state.lookup(now, address);
                 StoreReply::Found(addresses.iter().map(look_up).collect())
             }
             _ => StoreReply::Peers(state.peers(now)),

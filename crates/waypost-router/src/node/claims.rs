@@ -400,6 +400,16 @@ impl Router {
         if self.entry(key).lease_until.is_none() {
             return;
         }
+        // A server that has gone to another node says there what it holds.
+        let lease = self.leases.view.get(&session.owner.identity);
+        if lease.is_some_and(|lease| lease.location != self.location) {
+            return;
+        }
+        // One that has been silent (or seems so to a node that has slept) may be gone without this node knowing it.
+        let link = self.entry(key).attached.and_then(|id| self.links.get(&id));
+        if link.is_none_or(|link| now.since(link.heard_at) > self.settings.heartbeat * 3 / 2) {
+            return self.audit_later(now, address, said);
+        }
         let in_use = match self.routes.get(&address) {
             // Without a seq only the store says so; the server itself may hold it or not.
             Some(Route::At { owner, seq: Seq(0) }) => *owner == key && said == Said::Nothing,

@@ -89,8 +89,8 @@ impl Story {
             self.heal();
             self.wait_for_calm();
             self.calm();
+            self.judge();
         }
-        self.judge();
     }
 
     fn trouble(&mut self) {
@@ -111,10 +111,17 @@ impl Story {
     fn wait_for_calm(&mut self) {
         const PARTS: u32 = 24;
         let part = self.plan.settings.lease_term * CALM_TERMS / PARTS;
+        // What programs do may hide what is wrong.
+        let is_quiet = self.rng.chance(50);
         for _ in 0..=PARTS {
-            self.work();
+            if !is_quiet {
+                self.work();
+            }
             self.register();
             self.world.run_for(part);
+        }
+        if is_quiet {
+            self.world.assert_store_is_true(ADDRESSES);
         }
     }
 

@@ -43,6 +43,7 @@ pub(super) struct Plan {
 pub(super) enum Fault {
     Crash,
     Pause,
+    Sleep,
     Cut,
     CutOneWay,
     Break,
@@ -58,9 +59,10 @@ pub(super) enum Fault {
     Retire,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::Pause,
+    Fault::Sleep,
     Fault::Cut,
     Fault::CutOneWay,
     Fault::Break,

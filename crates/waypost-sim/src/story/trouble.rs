@@ -22,6 +22,7 @@ impl Story {
             Fault::Crash => self.crash_or_start(a),
             Fault::Pause if ends => self.resume_one(),
             Fault::Pause => world.pause(a),
+            Fault::Sleep => self.sleep(a),
             Fault::Cut | Fault::CutOneWay | Fault::Slow if a == b => {}
             Fault::Cut | Fault::CutOneWay if ends => self.heal_all_links(),
             Fault::Cut => world.cut(a, b),
@@ -58,6 +59,17 @@ impl Story {
         } else {
             self.world.start(id);
         }
+    }
+
+    /// A process sleeps for about as long as its lease is good, or longer, while the others go on.
+    fn sleep(&mut self, id: ProcessId) {
+        self.world.pause(id);
+        for _ in 0..2 + self.rng.below(6) {
+            self.work();
+            self.world.run_for(self.plan.settings.lease_term / 4);
+            self.register();
+        }
+        self.world.resume(id);
     }
 
     /// Some paused process goes on; how long it slept is a matter of luck.

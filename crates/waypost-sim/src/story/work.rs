@@ -34,12 +34,22 @@ impl Story {
         }
     }
 
-    /// Some messages at once to one client, acked and not.
+    /// Some messages at once to one client, acked and not, which may move in the midst of them.
     fn burst(&mut self, id: ProcessId, from: &str, to: &str) {
-        for _ in 0..4 + self.rng.below(20) {
+        let (count, longest) = (4 + self.rng.below(20), self.plan.latency.1);
+        let moves_at = self.rng.below(2 * count);
+        for number in 0..count {
             let acked = self.rng.chance(60).then_some(false);
             let padding = self.rng.below(400);
             self.world.submit(id, from, to, padding, acked);
+            if number == moves_at {
+                let other = self.server();
+                self.world.connect(other, to);
+            }
+            if self.rng.chance(30) {
+                let pause = self.rng.between(core::time::Duration::ZERO, longest);
+                self.world.run_for(pause);
+            }
         }
     }
 
