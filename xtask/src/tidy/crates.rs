@@ -81,6 +81,19 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["waypost", "waypost-session", "waypost-session-testkit"],
     ),
     ("waypost-isolation", &["waypost"]),
+    (
+        "waypost-broken-router",
+        &["waypost-types", "waypost-wire", "waypost-session"],
+    ),
+    (
+        "waypost-broken",
+        &[
+            "waypost-types",
+            "waypost-wire",
+            "waypost-session",
+            "waypost-broken-router",
+        ],
+    ),
     ("waypost-codegen", &[]),
     (
         "waypost-instructions",

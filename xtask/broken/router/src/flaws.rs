@@ -1,0 +1,380 @@
+//! The flaws, as edits of the router's sources.
+
+use std::cell::Cell;
+
+/// A way to break the router.
+#[derive(Debug)]
+pub struct Flaw {
+    /// What it is.
+    pub name: &'static str,
+    /// File, text that it holds once, and what stands there instead; `FLAW` is whether the flaw is switched on.
+    pub edits: &'static [(&'static str, &'static str, &'static str)],
+}
+
+thread_local! {
+    static ON: Cell<&'static str> = const { Cell::new("") };
+}
+
+/// Switches a flaw on in this thread, and all others off; none: `""`.
+pub fn switch(name: &'static str) {
+    ON.set(name);
+}
+
+/// Whether a flaw is on.
+pub fn is_on(name: &str) -> bool {
+    ON.get() == name
+}
+
+/// All of them.
+pub const FLAWS: &[Flaw] = &[
+    Flaw {
+        name: "own table not checked",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "            _ => self.bounce(message),\n        }\n    }\n\n    /// What became",
+            "            _ if FLAW => {
+                let id = message.id;
+                let event = self.event(origin, message);
+                if self.inbox.offer(event) && id != 0 {
+                    self.note(origin, id, Seen::Delivered);
+                    self.acks_for(origin).delivered.push(id);
+                }
+            }
+            _ => self.bounce(message),\n        }\n    }\n\n    /// What became",
+        )],
+    },
+    Flaw {
+        name: "dedupe off",
+        edits: &[
+            (
+                "endpoint/deliver.rs",
+                "Ok(None) => None,",
+                "Ok(_) if FLAW => None,\n            Ok(None) => None,",
+            ),
+            (
+                "endpoint/quick.rs",
+                "if id != 0 && self.dedupe.check(owner, id, floor) != Ok(None) {",
+                "if id != 0 && self.dedupe.check(owner, id, floor) != Ok(None) && !FLAW {",
+            ),
+        ],
+    },
+    Flaw {
+        name: "a lapsed lease delivers",
+        edits: &[
+            (
+                "endpoint/deliver.rs",
+                "if !self.lease.is_valid(now) {\n            self.ask_for_lease(now);\n            if let Err",
+                "if !self.lease.is_valid(now) && !FLAW {\n            self.ask_for_lease(now);\n            if let Err",
+            ),
+            (
+                "endpoint/quick.rs",
+                "self.lease.is_valid(now) && self.lease.waiting.is_empty()",
+                "(self.lease.is_valid(now) || FLAW) && self.lease.waiting.is_empty()",
+            ),
+        ],
+    },
+    Flaw {
+        name: "fence ignored",
+        edits: &[(
+            "endpoint/lease.rs",
+            "if self.settings.when_store_is_lost == WhenStoreIsLost::Serve {",
+            "if self.settings.when_store_is_lost == WhenStoreIsLost::Serve || FLAW {",
+        )],
+    },
+    Flaw {
+        name: "order dropped",
+        edits: &[
+            ("endpoint/deliver.rs", "if !in_order {", "if !in_order && !FLAW {"),
+            (
+                "endpoint/quick.rs",
+                "if after != 0 && !self.dedupe.settled(owner, after) {",
+                "if after != 0 && !self.dedupe.settled(owner, after) && !FLAW {",
+            ),
+        ],
+    },
+    Flaw {
+        name: "path not cleared before a new way",
+        edits: &[(
+            "node/routes.rs",
+            "let Some((link, owner)) = link else {\n            return self.path_clear",
+            "let Some((link, owner)) = link.filter(|_| !FLAW) else {\n            return self.path_clear",
+        )],
+    },
+    Flaw {
+        name: "order dropped on takeover",
+        edits: &[
+            (
+                "node/routes.rs",
+                "if moved_on && parcel.message.id == 0 {",
+                "if moved_on && parcel.message.id == 0 && !FLAW {",
+            ),
+            (
+                "node/routes.rs",
+                "bounced.into_iter().chain(core::mem::take(&mut self.held))",
+                "let held = core::mem::take(&mut self.held);
+        let (first, then) = if FLAW { (held, bounced) } else { (bounced, held) };
+        first.into_iter().chain(then)",
+            ),
+        ],
+    },
+    Flaw {
+        name: "loser not told",
+        edits: &[(
+            "node/takeover.rs",
+            "    fn tell_loser(&mut self, now: MonoTime, untold: Untold) {\n",
+            "    fn tell_loser(&mut self, now: MonoTime, untold: Untold) {
+        if FLAW {
+            return self.finish_takeover(now, untold.takeover);
+        }\n",
+        )],
+    },
+    Flaw {
+        name: "loser not waited for",
+        edits: &[(
+            "node/takeover.rs",
+            "        self.push(link, Frame::Displaced(displaced));\n    }\n\n    /// The loser cannot",
+            "        let id = displaced.token;
+        self.push(link, Frame::Displaced(displaced));
+        if FLAW {
+            self.on_echo(now, link, id, true);
+        }\n    }\n\n    /// The loser cannot",
+        )],
+    },
+    Flaw {
+        name: "displacement ignored",
+        edits: &[(
+            "endpoint/ops.rs",
+            "if self.incarnation != Some(displaced.owner.incarnation) {",
+            "if self.incarnation != Some(displaced.owner.incarnation) || FLAW {",
+        )],
+    },
+    Flaw {
+        name: "cache never corrected",
+        edits: &[(
+            "node/routes.rs",
+            "        let moved_on = match self.routes.get(&address) {",
+            "        if FLAW && matches!(self.routes.get(&address), Some(Route::At { .. })) {
+            return self.resolve(now, parcel);
+        }
+        let moved_on = match self.routes.get(&address) {",
+        )],
+    },
+    Flaw {
+        name: "returns dropped",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "    pub(super) fn bounce(&mut self, mut message: Message) {\n",
+            "    pub(super) fn bounce(&mut self, mut message: Message) {
+        if FLAW {
+            return;
+        }\n",
+        )],
+    },
+    Flaw {
+        name: "incarnation of the origin not checked",
+        edits: &[(
+            "endpoint/dedupe.rs",
+            "if window.incarnation < origin.incarnation {",
+            "if window.incarnation < origin.incarnation && !FLAW {",
+        )],
+    },
+    Flaw {
+        name: "superseded server goes on",
+        edits: &[(
+            "node/leases.rs",
+            "                Renewal::Renewed => {\n                    let until",
+            "                Renewal::Superseded(_) if FLAW => {
+                    let until = at + self.settings.lease_term;
+                    if let Some(lease_until) = &mut self.entry_mut(*key).lease_until {
+                        *lease_until = until.max(*lease_until);
+                    }
+                }
+                Renewal::Renewed => {\n                    let until",
+        )],
+    },
+    Flaw {
+        name: "outcome forgotten",
+        edits: &[(
+            "endpoint/mod.rs",
+            "if pending.deadline <= now {",
+            "if pending.deadline <= now && FLAW {
+                continue;
+            } else if pending.deadline <= now {",
+        )],
+    },
+    Flaw {
+        name: "failure of one copy counts for all",
+        edits: &[(
+            "endpoint/outcomes.rs",
+            "if pending.failed >= pending.attempts {",
+            "if pending.failed >= pending.attempts || FLAW {",
+        )],
+    },
+    Flaw {
+        name: "expired though sent on",
+        edits: &[(
+            "endpoint/sends.rs",
+            "        (_, false) => Outcome::Unknown,",
+            "        (_, false) if FLAW => Outcome::Expired,
+        (_, false) => Outcome::Unknown,",
+        )],
+    },
+    Flaw {
+        name: "delivered before it is in the inbox",
+        edits: &[("endpoint/deliver.rs", "if !is_in {", "if !is_in && !FLAW {")],
+    },
+    Flaw {
+        name: "inbox without bound",
+        edits: &[
+            (
+                "endpoint/inbox.rs",
+                "self.bytes + bytes >= self.bytes_max",
+                "self.bytes + bytes >= self.bytes_max && !FLAW",
+            ),
+            (
+                "endpoint/inbox.rs",
+                "        self.gate.room(now, self.bytes)",
+                "        if FLAW { return Room::Yes; }
+        self.gate.room(now, self.bytes)",
+            ),
+        ],
+    },
+    Flaw {
+        name: "hold-back without bound",
+        edits: &[
+            (
+                "endpoint/deliver.rs",
+                "if work.held_bytes < bytes_max {",
+                "if work.held_bytes < bytes_max || FLAW {",
+            ),
+            (
+                "endpoint/lease.rs",
+                "if self.waiting_bytes >= self.waiting_bytes_max {",
+                "if self.waiting_bytes >= self.waiting_bytes_max && !FLAW {",
+            ),
+        ],
+    },
+    Flaw {
+        name: "link queue without bound",
+        edits: &[(
+            "outbox.rs",
+            "        self.gate.room(now, self.bytes())",
+            "        if FLAW { return Room::Yes; }
+        self.gate.room(now, self.bytes())",
+        )],
+    },
+    Flaw {
+        name: "a heartbeat a client",
+        edits: &[(
+            "node/leases.rs",
+            "        self.leases.next_heartbeat = now + self.settings.heartbeat;\n        self.ping_nodes",
+            "        let share = if FLAW { 1 + self.routes.len() as u32 } else { 1 };
+        self.leases.next_heartbeat = now + self.settings.heartbeat / share;\n        self.ping_nodes",
+        )],
+    },
+    Flaw {
+        name: "newer session ignored by a restore",
+        edits: &[(
+            "node/claims.rs",
+            "Restored::Lost(session) => self.lost(&restore, owner, session),",
+            "Restored::Lost(_) if FLAW => {}
+                Restored::Lost(session) => self.lost(&restore, owner, session),",
+        )],
+    },
+    Flaw {
+        name: "claims without answer forgotten",
+        edits: &[(
+            "node/claims.rs",
+            "if self.queues.audits_later.len() < LATER_MAX {",
+            "if self.queues.audits_later.len() < LATER_MAX && !FLAW {",
+        )],
+    },
+    Flaw {
+        name: "connected clients given up by a check",
+        edits: &[(
+            "node/claims.rs",
+            "Some((owner, seq)) if owner == key && seq >= session.seq => true,",
+            "Some(_) if FLAW => false,
+                Some((owner, seq)) if owner == key && seq >= session.seq => true,",
+        )],
+    },
+    Flaw {
+        name: "clients not said again after a reconnection",
+        edits: &[
+            (
+                "endpoint/ops.rs",
+                "            if client.is_held() {\n                self.batches.announces",
+                "            if client.is_held() && !FLAW {\n                self.batches.announces",
+            ),
+            (
+                "endpoint/ops.rs",
+                "    pub(super) fn sweep(&mut self, now: MonoTime) {\n",
+                "    pub(super) fn sweep(&mut self, now: MonoTime) {
+        if FLAW {
+            return;
+        }\n",
+            ),
+        ],
+    },
+    Flaw {
+        name: "claims not said again after a reconnection",
+        edits: &[(
+            "endpoint/ops.rs",
+            "Some(Op::Connect { .. }) => self.batches.claims.push_back(address.clone()),",
+            "Some(Op::Connect { .. }) if FLAW => {}
+                    Some(Op::Connect { .. }) => self.batches.claims.push_back(address.clone()),",
+        )],
+    },
+    Flaw {
+        name: "drain does not wait for outcomes",
+        edits: &[(
+            "endpoint/program.rs",
+            "self.clients.is_empty() && self.sends.is_empty() && self.detaching.is_none()",
+            "self.clients.is_empty() && (self.sends.is_empty() || FLAW) && self.detaching.is_none()",
+        )],
+    },
+    Flaw {
+        name: "reply to another request",
+        edits: &[(
+            "endpoint/program.rs",
+            "                id: token.id,\n                body,",
+            "                id: if FLAW { token.id.saturating_sub(1).max(1) } else { token.id },\n                body,",
+        )],
+    },
+    Flaw {
+        name: "broadcast to its sender",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "client.is_held() && **address != from",
+            "client.is_held() && (**address != from || FLAW)",
+        )],
+    },
+    Flaw {
+        name: "broadcast counts those who have it not",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "is_reached = to.is_empty() || self.inbox.offer(",
+            "is_reached = to.is_empty() || FLAW || self.inbox.offer(",
+        )],
+    },
+    Flaw {
+        name: "messages to and fro for ever",
+        edits: &[
+            (
+                "node/routes.rs",
+                "        if parcel.message.hops > HOPS_MAX {\n            return self.fail(&parcel, Outcome::NotConnected);",
+                "        if parcel.message.hops > HOPS_MAX && !FLAW {\n            return self.fail(&parcel, Outcome::NotConnected);",
+            ),
+            (
+                "node/routes.rs",
+                "        if parcel.message.hops > HOPS_MAX {\n            return self.fail(&parcel, Outcome::Unreachable);",
+                "        if parcel.message.hops > HOPS_MAX && !FLAW {\n            return self.fail(&parcel, Outcome::Unreachable);",
+            ),
+            (
+                "node/messages.rs",
+                "        if parcel.message.hops > HOPS_MAX {\n            return self.fail(&parcel, Outcome::Unreachable);",
+                "        if parcel.message.hops > HOPS_MAX && !FLAW {\n            return self.fail(&parcel, Outcome::Unreachable);",
+            ),
+        ],
+    },
+];
