@@ -1,5 +1,6 @@
 //! The oracle notices routers and stores that are broken on purpose, each within so many seeds; and it does not cry wolf on
-//! the same seeds.
+//! the same seeds. `cargo test -p waypost-broken -- --nocapture` shows by which seed and how each flaw was caught.
+#![expect(clippy::print_stdout, reason = "which seed caught a flaw is worth seeing")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
