@@ -6,7 +6,7 @@
 use waypost_sim::story;
 use waypost_types::Outcome;
 
-const SEEDS: u64 = 800;
+const SEEDS: u64 = 1100;
 
 #[test]
 fn promises_hold_whatever_happens() {
