@@ -17,6 +17,8 @@ const BATCH: usize = 10_000;
 const IN_FLIGHT: usize = 256;
 /// Acked messages in flight at the most for a flood that nobody answers.
 const FLOOD_MAX: usize = 4096;
+/// Acked messages in flight at the most for a load; what is due beyond that waits, which its latency tells.
+const LOAD_MAX: usize = 8192;
 /// How often messages that are due are sent.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -106,7 +108,7 @@ async fn obey(peer: &Peer, command: Command, unread: &mut Vec<ClientEvents>) -> 
                 per_second,
                 millis,
                 size: 64,
-                in_flight_max: usize::MAX,
+                in_flight_max: LOAD_MAX,
                 waits: true,
             };
             return paced(peer, &to, count, &pace).await;
@@ -158,9 +160,8 @@ struct Pace {
     per_second: u64,
     millis: u64,
     size: usize,
-    /// What is due beyond that is left out.
     in_flight_max: usize,
-    /// For all answers in the end.
+    /// For room, and for all answers in the end; what is due while there is no room is left out otherwise.
     waits: bool,
 }
 
@@ -187,11 +188,16 @@ async fn paced(peer: &Peer, to: &str, count: usize, pace: &Pace) -> Result<Answe
             }
             _ = tick.tick() => {
                 let now = Instant::now();
-                if now.duration_since(began) >= span && (flying.is_empty() || !pace.waits) {
+                let all_sent = due.duration_since(began) >= span;
+                if now.duration_since(began) >= span && (!pace.waits || (all_sent && flying.is_empty())) {
                     break;
                 }
                 while due <= now && due.duration_since(began) < span {
-                    if flying.len() < pace.in_flight_max {
+                    let has_room = flying.len() < pace.in_flight_max;
+                    if !has_room && pace.waits {
+                        break;
+                    }
+                    if has_room {
                         let name = next.next().map_or("", String::as_str);
                         let (due, sent) = (due, peer.send_acked("bystander", name, body.clone()));
                         flying.push(async move { (due, sent.await) });
