@@ -1,7 +1,7 @@
 //! The session store of a simulated cluster, with its faults.
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use waypost_router::{StoreFailure, StoreOp, StoreReply};
 use waypost_session::{Claimed, MemoryState, Released, Renewal, Renewed, Restored};
@@ -72,6 +72,8 @@ pub struct Store {
     history: VecDeque<(MonoTime, MemoryState)>,
     /// What a store that looks first has found and will delete.
     found: VecDeque<(Address, bool)>,
+    /// How many operations have been applied, by kind.
+    pub applied: BTreeMap<&'static str, u64>,
 }
 
 /// When an operation is applied, if ever, and when it is answered, and whether that answer is a failure.
@@ -94,6 +96,7 @@ impl Store {
             flaw: None,
             history: VecDeque::new(),
             found: VecDeque::new(),
+            applied: BTreeMap::new(),
         }
     }
 
@@ -123,6 +126,18 @@ impl Store {
         op: &StoreOp,
         rng: &mut Rng,
     ) -> Result<StoreReply, StoreFailure> {
+        let kind = match op {
+            StoreOp::Register { .. } => "register",
+            StoreOp::Renew { .. } => "renew",
+            StoreOp::Peers => "peers",
+            StoreOp::Claim(..) => "claim",
+            StoreOp::Release(..) => "release",
+            StoreOp::Restore(..) => "restore",
+            StoreOp::Lookup(_) => "lookup",
+            StoreOp::Reclaim(_) => "reclaim",
+            _ => "other",
+        };
+        *self.applied.entry(kind).or_insert(0) += 1;
         if let StoreOp::Peers | StoreOp::Lookup(_) = op {
             let stale = rng.chance(self.stale_percent) && !self.history.is_empty();
             let at = rng.below(self.history.len());
@@ -306,6 +321,11 @@ impl Store {
     /// Forgets who holds this address, and says that something may have been lost.
     pub(crate) fn lose_session(&mut self, now: MonoTime, address: &Address) {
         self.generation += 1;
+        self.lose_unnoticed(now, address);
+    }
+
+    /// Forgets who holds this address, and says nothing.
+    pub fn lose_unnoticed(&mut self, now: MonoTime, address: &Address) {
         if let Some(session) = self.state.lookup(now, address) {
             self.state.release(&session.owner, address, session.seq);
         }

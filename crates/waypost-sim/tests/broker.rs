@@ -445,3 +445,53 @@ fn what_waits_for_a_server_whose_broker_is_gone_is_bounded_in_bytes_and_in_time(
     assert_eq!(acked(&mut world, two, "y", "x0"), Outcome::Unreachable);
     assert!(world.now().since(start) < ms(300), "not waited for again");
 }
+
+#[test]
+fn what_a_broker_leaves_undone_in_the_store_is_seen_to_by_the_next_one() {
+    for seed in 0..10 {
+        let mut world = World::new(seed);
+        let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+        let one = world.attached("1", &[b1, b2]);
+        up(&mut world, one);
+        connect(&mut world, one, &["left", "stays"]);
+        // The answers are lost: a claim that is refused stands, and a release is yet to be done.
+        world.store.mode = StoreMode::AnswersLost;
+        assert_eq!(refused_connect(&mut world, one, "new"), Refusal::StoreUnavailable);
+        world.store.mode = StoreMode::Down;
+        assert!(disconnect(&mut world, one, "left"));
+        world.crash(b1);
+        world.store.mode = StoreMode::Up;
+        assert!(world.store.lookup(world.now(), &"new".parse().unwrap()).is_some());
+        assert!(
+            world
+                .store
+                .lookup(world.now(), &"left".parse().unwrap())
+                .is_some()
+        );
+        world.run_for(secs(12));
+        assert!(reconnections(&world, one) >= 1, "seed {seed}");
+        world.assert_store_is_true(["new", "left", "stays"]);
+    }
+}
+
+#[test]
+fn a_claim_that_the_store_carries_out_after_its_broker_has_gone_does_not_stay() {
+    let mut world = World::new(4);
+    let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+    let one = world.attached("1", &[b1, b2]);
+    up(&mut world, one);
+    for n in 0..20 {
+        world.store.mode = StoreMode::Stalled;
+        world.connect(one, &format!("x{n}"));
+        world.run_for(ms(10));
+    }
+    world.crash(b1);
+    world.store.mode = StoreMode::Up;
+    world.run_for(ms(500));
+    for n in 0..20 {
+        world.disconnect(one, &format!("x{n}"));
+    }
+    world.run_for(secs(15));
+    let names: Vec<String> = (0..20).map(|n| format!("x{n}")).collect();
+    world.assert_store_is_true(names.iter().map(String::as_str));
+}

@@ -317,3 +317,107 @@ fn one_failure_of_the_store_heals_without_an_outage() {
         world.assert_store_is_true(["x", "y", "z", "w"]);
     }
 }
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("x{n}")).collect()
+}
+
+#[test]
+fn at_rest_a_heartbeat_is_one_renewal_and_a_reading_of_the_leases() {
+    let mut world = World::new(11);
+    let ids = mesh(&mut world, 2);
+    for name in names(2000) {
+        world.connect(ids[0], &name);
+    }
+    world.run_for(secs(40));
+    let before = world.store.applied.clone();
+    world.run_for(secs(100));
+    let done = |kind| world.store.applied.get(kind).unwrap_or(&0) - before.get(kind).unwrap_or(&0);
+    let heartbeats = 30 * 2;
+    assert!(done("renew").abs_diff(heartbeats) <= 2, "{}", done("renew"));
+    assert!(done("peers").abs_diff(heartbeats) <= 2, "{}", done("peers"));
+    assert!(
+        done("lookup") <= 11,
+        "a few addresses now and then: {}",
+        done("lookup")
+    );
+    assert!(done("reclaim") <= 2, "{}", done("reclaim"));
+    for kind in ["restore", "claim", "release", "register", "other"] {
+        assert_eq!(done(kind), 0, "{kind}");
+    }
+}
+
+#[test]
+fn records_that_are_lost_unnoticed_are_found_by_samples_and_then_all_are_checked() {
+    let mut world = World::new(12);
+    let ids = mesh(&mut world, 2);
+    let names = names(2000);
+    for name in &names {
+        world.connect(ids[0], name);
+    }
+    world.run_for(secs(40));
+    for name in names.iter().step_by(4) {
+        world.store.lose_unnoticed(world.now(), &name.parse().unwrap());
+    }
+    world.run_for(secs(45));
+    world.assert_store_is_true(names.iter().map(String::as_str));
+}
+
+#[test]
+fn what_a_server_that_died_had_to_tell_comes_out_by_a_check_of_all() {
+    let mut world = World::new(13);
+    let ids = mesh(&mut world, 3);
+    let names = names(1000);
+    for name in &names {
+        world.connect(ids[0], name);
+    }
+    world.run_for(secs(30));
+    // Server 2 takes a client over, cannot tell it, and dies.
+    world.cut(ids[0], ids[1]);
+    connect(&mut world, ids[1], &["x500"]);
+    assert!(!was_displaced(&world, ids[0], "x500"));
+    world.crash(ids[1]);
+    world.heal(ids[0], ids[1]);
+    world.run_for(secs(45));
+    assert!(was_displaced(&world, ids[0], "x500"));
+    assert!(world.holds(ids[0], "x501").is_some());
+}
+
+#[test]
+fn whom_a_claim_without_answer_displaced_has_its_record_back() {
+    let mut world = World::new(14);
+    let ids = mesh(&mut world, 3);
+    for name in names(200) {
+        world.connect(ids[0], &name);
+    }
+    world.run_for(secs(30));
+    world.store.mode = StoreMode::AnswersLost;
+    let ticket = world.connect(ids[1], "x100");
+    world.run_for(ms(10));
+    world.store.mode = StoreMode::Up;
+    assert_eq!(
+        world.wait(ids[1], ticket),
+        Completion::Connected(Err(Refusal::StoreUnavailable))
+    );
+    world.run_for(secs(12));
+    assert_eq!(acked(&mut world, ids[2], "c", "x100"), Outcome::Delivered);
+    world.assert_store_is_true(["x100"]);
+}
+
+#[test]
+fn a_registration_that_is_asked_for_during_a_drain_is_answered() {
+    let mut world = World::new(15);
+    let (broker, ids) = common::brokered(&mut world, 1);
+    connect(&mut world, ids[0], &["x"]);
+    world.cut(ids[0], broker);
+    let drained = world.drain(ids[0]);
+    world.run_for(ms(100));
+    world.break_links(ids[0], broker);
+    let again = world.register(ids[0]);
+    world.heal(ids[0], broker);
+    assert_eq!(world.wait(ids[0], drained), Completion::Drained);
+    assert!(matches!(
+        world.wait(ids[0], again),
+        Completion::Registered(Ok(_) | Err(Refusal::Draining))
+    ));
+}

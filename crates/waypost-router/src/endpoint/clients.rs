@@ -68,6 +68,11 @@ impl<T> Client<T> {
         !self.is_held() && self.work.is_none()
     }
 
+    /// Whether a claim of it has been handed to the router and not been answered.
+    pub(crate) fn is_claim_sent(&self) -> bool {
+        self.is_claiming() && self.work.as_ref().is_some_and(|work| work.started)
+    }
+
     /// Whether a claim of it is under way.
     pub(crate) fn is_claiming(&self) -> bool {
         self.work
@@ -82,8 +87,11 @@ pub(crate) struct Batches {
     pub(crate) claims: VecDeque<Address>,
     pub(crate) releases: VecDeque<(Address, Seq)>,
     pub(crate) announces: VecDeque<Address>,
-    /// Clients that are still to be checked against the store in this round.
-    pub(crate) sweep: Vec<Address>,
+    /// Where in the table of clients the check of all that are held goes on, while there is one.
+    pub(crate) check_at: Option<usize>,
+    /// Where the next sample begins, and after how many heartbeats.
+    pub(crate) sample_at: usize,
+    pub(crate) sample_in: u32,
     /// When the next batch of announcements may go.
     pub(crate) announce_at: MonoTime,
 }

@@ -128,7 +128,8 @@ impl<T> Endpoint<T> {
                 .valid_until
                 .max(sent_at + Duration::from_millis(lease_ms));
             if !store_unavailable {
-                self.sweep(now);
+                self.doubts.heartbeat();
+                self.announce_sample();
             }
         }
         if store_unavailable {

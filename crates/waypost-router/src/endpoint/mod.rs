@@ -6,6 +6,7 @@ mod client_inbox;
 mod clients;
 mod dedupe;
 mod deliver;
+mod doubts;
 mod inbox;
 mod lease;
 mod load;
@@ -30,6 +31,7 @@ use crate::settings::Settings;
 use client_inbox::ClientInboxes;
 use clients::{Batches, Client};
 use dedupe::Dedupe;
+use doubts::Doubts;
 use inbox::Inbox;
 pub use inbox::{Event, RequestToken};
 use lease::LeaseView;
@@ -124,6 +126,7 @@ pub struct Endpoint<T> {
     clients: Map<Address, Client<T>>,
     held: usize,
     batches: Batches,
+    doubts: Doubts,
     sends: Sends<T>,
     dedupe: Dedupe,
     inbox: Inbox,
@@ -166,6 +169,7 @@ impl<T> Endpoint<T> {
             clients: map(seed),
             held: 0,
             batches: Batches::default(),
+            doubts: Doubts::default(),
             sends: Sends::new(seed, settings.in_flight_max, settings.retransmit_after),
             dedupe: Dedupe::new(seed, settings.in_flight_max),
             inbox: Inbox::new(settings.inbox_bytes_max, settings.stall * 10),
@@ -264,6 +268,11 @@ impl<T> Endpoint<T> {
         if !core::mem::replace(&mut self.link_up, false) {
             return;
         }
+        for (address, client) in &self.clients {
+            if client.is_claim_sent() {
+                self.doubts.add(address);
+            }
+        }
         self.acks.clear();
         self.attach_again_at = None;
         self.lease.link_down();
@@ -302,12 +311,16 @@ impl<T> Endpoint<T> {
     /// Moves what is to be written to the router out, about `bytes_max` bytes of it; what was taken before counts as
     /// written. Returns true when room came free.
     pub fn take_outgoing(&mut self, into: &mut Vec<Outgoing>, bytes_max: usize) -> bool {
-        self.out.take(into, bytes_max)
+        let freed = self.out.take(into, bytes_max);
+        self.flush_claims();
+        freed
     }
 
     /// The same as frames, for a driver that carries frames and not bytes.
     pub fn take_frames(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
-        self.out.take_frames(into, bytes_max)
+        let freed = self.out.take_frames(into, bytes_max);
+        self.flush_claims();
+        freed
     }
 
     /// Whether frames wait for the router.
@@ -376,7 +389,11 @@ impl<T> Endpoint<T> {
                 }
             }
             Frame::Released(entries) => {
-                for (address, _) in entries {
+                for (address, seq) in entries {
+                    if seq.0 == 0 {
+                        // The store could not be asked, and the router does it later.
+                        self.doubts.add(&address);
+                    }
                     self.on_released(now, &address);
                 }
             }
@@ -414,6 +431,8 @@ impl<T> Endpoint<T> {
                     self.finish_detach(drained);
                 }
             }
+            // The records of some servers' clients may be lost or wrong.
+            Frame::Announced { count: 0 } => self.batches.check_at = Some(0),
             Frame::Close(_) => self.close_link = true,
             _ => {}
         }
@@ -464,6 +483,10 @@ impl<T> Endpoint<T> {
                 for waiter in core::mem::take(&mut self.registering) {
                     self.done.push((waiter, Completion::Registered(Ok(incarnation))));
                 }
+                if anew {
+                    self.doubts.clear();
+                }
+                self.doubts.begin_anew();
                 self.resume_clients(now);
                 for id in self.sends.ids() {
                     self.transmit(now, id);
@@ -501,8 +524,8 @@ impl<T> Endpoint<T> {
     pub fn next_timeout(&mut self) -> Option<MonoTime> {
         let questions = self.questions.values().map(|(_, deadline, _)| *deadline).min();
         let connecting = self.connecting.first().map(|(due, _)| *due);
-        let announce = (!self.batches.announces.is_empty() && self.standing == Standing::Attached)
-            .then_some(self.batches.announce_at);
+        let announce =
+            (self.has_announces() && self.standing == Standing::Attached).then_some(self.batches.announce_at);
         let lease = if self.standing == Standing::Attached {
             self.lease.next_timeout(&self.settings)
         } else {

@@ -6,8 +6,12 @@ use waypost_wire::{BATCH_ENTRIES_MAX, Displaced, Frame};
 use super::clients::{Client, Op, Work};
 use super::{Completion, Endpoint, Event, Refusal, Standing};
 
-/// How many clients are checked against the store at each heartbeat.
-const SWEPT_PER_HEARTBEAT: usize = 512;
+/// How many clients are checked against the store without a reason, and at every how many heartbeats.
+const SAMPLE: usize = 16;
+const SAMPLE_EVERY: u32 = 3;
+
+/// Bound of the connects that are under way at once.
+const CONNECTS_MAX: usize = 1 << 20;
 
 impl<T> Endpoint<T> {
     /// From now on [`Event::Connected`] and [`Event::GivenUp`] tell where, among the other events, the connects and
@@ -30,6 +34,9 @@ impl<T> Endpoint<T> {
             .or_else(|| self.draining.is_some().then_some(Refusal::Draining));
         if let Some(refusal) = refusal {
             return self.done.push((token, Completion::Connected(Err(refusal))));
+        }
+        if self.connecting.len() >= CONNECTS_MAX {
+            return self.done.push((token, Completion::Connected(Err(Refusal::Full))));
         }
         self.connecting.insert((deadline, address.clone()));
         self.begin(
@@ -119,12 +126,15 @@ impl<T> Endpoint<T> {
     }
 
     pub(super) fn on_claimed(&mut self, now: MonoTime, address: &Address, seq: Option<Seq>) {
-        let Some(client) = self.clients.get_mut(address) else {
-            return;
-        };
-        let Some(work) = client.work.as_mut().filter(|work| work.started) else {
-            return;
-        };
+        if seq.is_none() {
+            self.doubts.add(address);
+        }
+        let client = self.clients.get_mut(address);
+        if client.as_ref().is_none_or(|client| !client.is_claim_sent()) {
+            return self.on_unasked_claim(address, seq);
+        }
+        let Some(client) = client else { return };
+        let Some(work) = client.work.as_mut() else { return };
         let Some(Op::Connect { token, deadline }) = work.ops.front_mut() else {
             return;
         };
@@ -172,6 +182,16 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// The answer to a claim that has been asked for twice, before a link broke and after, and was answered already.
+    fn on_unasked_claim(&mut self, address: &Address, seq: Option<Seq>) {
+        let Some(seq) = seq else { return };
+        match self.clients.get_mut(address).filter(|client| client.is_held()) {
+            // The newer one stands in the store.
+            Some(client) => client.seq = client.seq.max(seq),
+            None => self.batches.releases.push_back((address.clone(), seq)),
+        }
+    }
+
     pub(super) fn on_released(&mut self, now: MonoTime, address: &Address) {
         let Some(client) = self.clients.get_mut(address) else {
             return;
@@ -194,6 +214,13 @@ impl<T> Endpoint<T> {
 
     pub(super) fn on_displaced(&mut self, displaced: &Displaced) {
         if self.incarnation != Some(displaced.owner.incarnation) {
+            return;
+        }
+        if displaced.seq.0 == 0 {
+            // Only a question: the router has it from the store alone that this client is held here.
+            if self.holds(displaced.address.as_str()).is_some() {
+                self.batches.announces.push_back(displaced.address.clone());
+            }
             return;
         }
         if let Some(client) = self.clients.get_mut(&displaced.address)
@@ -254,19 +281,38 @@ impl<T> Endpoint<T> {
         }
     }
 
-    /// A few clients at every heartbeat are checked against the store, all of them in turn. That finds what no frame has
-    /// told: a claim without answer that displaced a client here, or a record that the datastore has lost unnoticed.
-    pub(super) fn sweep(&mut self, now: MonoTime) {
-        if !self.batches.announces.is_empty() {
+    pub(super) fn has_announces(&self) -> bool {
+        !self.batches.announces.is_empty() || self.batches.check_at.is_some()
+    }
+
+    /// Up to `most` clients that are held, from this place of the table on, and where to go on.
+    fn held_from(&self, from: usize, most: usize) -> (Vec<(Address, Seq)>, Option<usize>) {
+        let (mut held, mut next) = (Vec::new(), from);
+        for (address, client) in self.clients.iter().skip(from) {
+            next += 1;
+            if client.is_held() {
+                held.push((address.clone(), client.seq));
+            }
+            if held.len() == most {
+                break;
+            }
+        }
+        (held, (next < self.clients.len()).then_some(next))
+    }
+
+    /// Every few heartbeats some clients are checked against the store. That finds, sooner or later, what nobody has
+    /// noticed; more often would be a load on the store that grows with the servers at rest.
+    pub(super) fn announce_sample(&mut self) {
+        self.batches.sample_in = self.batches.sample_in.saturating_sub(1);
+        if self.batches.sample_in > 0 || self.has_announces() {
             return;
         }
-        if self.batches.sweep.is_empty() {
-            let held = self.clients.iter().filter(|(_, client)| client.is_held());
-            self.batches.sweep = held.map(|(address, _)| address.clone()).collect();
+        self.batches.sample_in = SAMPLE_EVERY;
+        let (sample, next) = self.held_from(self.batches.sample_at, SAMPLE);
+        self.batches.sample_at = next.unwrap_or(0);
+        if !sample.is_empty() {
+            self.push(Frame::Announce(sample));
         }
-        let rest = self.batches.sweep.len().saturating_sub(SWEPT_PER_HEARTBEAT);
-        self.batches.announces.extend(self.batches.sweep.drain(rest..));
-        self.batches.announce_at = self.batches.announce_at.max(now);
     }
 
     pub(super) fn drop_clients(&mut self) {
@@ -330,17 +376,26 @@ impl<T> Endpoint<T> {
         if self.standing != Standing::Attached {
             return;
         }
-        while !self.batches.claims.is_empty() {
-            let count = self.batches.claims.len().min(BATCH_ENTRIES_MAX);
-            let batch = self.batches.claims.drain(..count).collect();
-            self.push(Frame::Claim(batch));
-        }
+        self.flush_claims();
         while !self.batches.releases.is_empty() {
             let count = self.batches.releases.len().min(BATCH_ENTRIES_MAX);
             let batch = self.batches.releases.drain(..count).collect();
             self.push(Frame::Release(batch));
         }
         self.flush_announces(now);
+        self.flush_doubts();
+    }
+
+    /// Claims as far as the link has room. The others follow as it is read.
+    pub(super) fn flush_claims(&mut self) {
+        while !self.batches.claims.is_empty()
+            && self.standing == Standing::Attached
+            && self.out.bytes() < self.settings.queue_bytes_max
+        {
+            let count = self.batches.claims.len().min(BATCH_ENTRIES_MAX);
+            let batch = self.batches.claims.drain(..count).collect();
+            self.push(Frame::Claim(batch));
+        }
     }
 
     fn flush_announces(&mut self, now: MonoTime) {
@@ -356,6 +411,21 @@ impl<T> Endpoint<T> {
                 })
                 .collect();
             let pause = core::time::Duration::from_secs(1) * u32::try_from(count).unwrap_or(1)
+                / self.settings.announce_per_second.max(1);
+            self.batches.announce_at = now + pause;
+            if !batch.is_empty() {
+                self.push(Frame::Announce(batch));
+            }
+        }
+        while let Some(at) = self.batches.check_at
+            && self.batches.announces.is_empty()
+            && self.batches.announce_at <= now
+        {
+            // What moves within the table meanwhile may be missed; it is new there, or samples find it.
+            let (batch, next) = self.held_from(at, BATCH_ENTRIES_MAX);
+            self.batches.check_at = next;
+            // A tenth of the pace: it is not urgent.
+            let pause = core::time::Duration::from_secs(10) * u32::try_from(batch.len()).unwrap_or(1)
                 / self.settings.announce_per_second.max(1);
             self.batches.announce_at = now + pause;
             if !batch.is_empty() {

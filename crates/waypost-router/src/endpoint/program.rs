@@ -252,6 +252,11 @@ impl<T> Endpoint<T> {
     pub(super) fn finish_detach(&mut self, drained: bool) {
         self.standing = Standing::Idle;
         self.incarnation = None;
+        for waiter in core::mem::take(&mut self.registering) {
+            // Asked for while it moved out: the caller asks again.
+            self.done
+                .push((waiter, Completion::Registered(Err(Refusal::Draining))));
+        }
         if drained {
             self.inbox.put(Event::Drained);
         }

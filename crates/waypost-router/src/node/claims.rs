@@ -49,6 +49,8 @@ pub(super) enum Asked {
     Restore {
         sessions: Vec<Restore>,
     },
+    /// Whether the store says what attached servers hold.
+    Check(Vec<Restore>),
     /// Sessions of an older life of the same server, which stand in the way of a restore.
     MakeWay {
         sessions: Vec<Restore>,
@@ -79,11 +81,30 @@ pub(super) struct Restore {
     held_up: bool,
 }
 
+impl Restore {
+    pub(super) const fn new(owner: OwnerKey, address: Address, seq: Seq) -> Self {
+        Self {
+            owner,
+            address,
+            seq,
+            held_up: false,
+        }
+    }
+
+    pub(super) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) fn into_parts(self) -> (OwnerKey, Address, Seq) {
+        (self.owner, self.address, self.seq)
+    }
+}
+
 /// What waits for the datastore.
 #[derive(Debug)]
 pub(crate) struct StoreQueues {
     claims: VecDeque<(OwnerKey, Address)>,
-    releases: VecDeque<(OwnerKey, Address, Seq)>,
+    pub(super) releases: VecDeque<(OwnerKey, Address, Seq)>,
     restores: VecDeque<Restore>,
     /// Addresses whose messages wait for a restore.
     restoring: usize,
@@ -160,6 +181,7 @@ impl Router {
 
     /// Turns what waits into batches.
     pub(super) fn flush_store(&mut self, now: MonoTime) {
+        self.flush_checks();
         while self.queues.has_room(|asked| matches!(asked, Asked::Claim { .. })) {
             let Some((key, batch)) = StoreQueues::batch(&mut self.queues.claims, |(o, a)| (*o, a)) else {
                 break;
@@ -204,8 +226,9 @@ impl Router {
             let pause = core::time::Duration::from_secs(1) * u32::try_from(batch.len()).unwrap_or(1)
                 / self.settings.announce_per_second.max(1);
             self.queues.restore_at = now + pause;
-            let (sessions, over): (Vec<_>, Vec<_>) =
-                batch.into_iter().partition(|restore| self.is_held(restore));
+            let (sessions, over): (Vec<_>, Vec<_>) = batch
+                .into_iter()
+                .partition(|restore| self.is_held(restore) && self.entry(restore.owner).attached.is_some());
             for restore in over {
                 // Given up meanwhile, or taken over by a claim that this node knows of.
                 if let Some((other, newer)) = self.known(&restore.address)
@@ -281,6 +304,10 @@ impl Router {
                     }
                 }
             }
+            (Asked::Check(sessions), Ok(StoreReply::Found(found))) if found.len() == sessions.len() => {
+                self.checked(sessions, Some(found));
+            }
+            (Asked::Check(sessions), _) => self.checked(sessions, None),
             (Asked::Lookup(addresses), Ok(StoreReply::Found(found))) if found.len() == addresses.len() => {
                 for (address, session) in addresses.into_iter().zip(found) {
                     self.looked_up(now, &address, Ok(session));
@@ -337,11 +364,39 @@ impl Router {
         let mut finished = Vec::with_capacity(addresses.len());
         for (address, Claimed { seq, displaced }) in addresses.into_iter().zip(claimed) {
             match displaced {
+                Some(session) if session.owner != owner && session.seq > seq => {
+                    self.overtaken(now, key, &address, seq, session);
+                }
                 Some(session) if session.owner != owner => self.take_over(now, key, address, seq, &session),
                 _ => finished.push((address, seq)),
             }
         }
         self.finish_claims(now, key, finished);
+    }
+
+    /// A claim that another one, made at the same time, has beaten already: the peer had the client and has lost it.
+    fn overtaken(&mut self, now: MonoTime, key: OwnerKey, address: &Address, seq: Seq, by: Session) {
+        if let Some(link) = self.entry(key).attached {
+            let displaced = Displaced {
+                token: self.token(),
+                owner: self.entry(key).owner.clone(),
+                address: address.clone(),
+                seq: by.seq,
+                by: by.owner.identity,
+            };
+            // In this order it delivers nothing to the client.
+            self.push(link, Frame::Displaced(displaced));
+            self.push(link, Frame::Claimed(vec![(address.clone(), Some(seq))]));
+        }
+        let (waiting, _) = self.unsettle(address);
+        waiting.claims = waiting.claims.saturating_sub(1);
+        if waiting
+            .known
+            .is_some_and(|(known, older)| known == key && older < by.seq)
+        {
+            waiting.known = None;
+        }
+        self.settle(now, address);
     }
 
     /// Tells the peer that it holds the clients, and then lets their messages go to it.
@@ -356,15 +411,17 @@ impl Router {
                 .collect();
             self.push(link, Frame::Claimed(entries));
         }
-        // The session of a server whose lease has ended meanwhile is void, and must not stand against others.
-        let is_alive = self.entry(key).lease_until.is_some();
+        let is_attached = self.entry(key).attached.is_some();
         for (address, seq) in finished {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
-            if is_alive {
+            if is_attached {
                 waiting.learn(key, seq);
+                self.settle(now, &address);
+            } else {
+                // Its peer has gone, and claims it anew by its next link if it still wants it.
+                self.give_back_ghost(key, address, seq);
             }
-            self.settle(now, &address);
         }
     }
 
@@ -397,7 +454,8 @@ impl Router {
         let Some(key) = self.owner_index.get(&session.owner).copied() else {
             return;
         };
-        if self.entry(key).lease_until.is_none() {
+        if self.entry(key).attached.is_none() {
+            // By another link it may be in use.
             return;
         }
         // A server that has gone to another node says there what it holds.
@@ -423,16 +481,19 @@ impl Router {
             None => false,
         };
         if !in_use {
-            self.unsettle(&address).0.releases += 1;
-            self.queues.releases.push_back((key, address, session.seq));
+            self.give_back_ghost(key, address, session.seq);
         }
     }
 
     // ---- releases
 
     pub(super) fn on_release(&mut self, now: MonoTime, owner: OwnerKey, sessions: Vec<(Address, Seq)>) {
-        let _ = now;
         for (address, seq) in sessions {
+            if seq.0 == 0 {
+                // It does not hold this client, and another node may have left a claim of it behind.
+                self.audit_later(now, address, Said::Nothing);
+                continue;
+            }
             let (waiting, _) = self.unsettle(&address);
             waiting.releases += 1;
             if waiting
@@ -448,7 +509,14 @@ impl Router {
     fn released(&mut self, now: MonoTime, key: OwnerKey, sessions: Vec<(Address, Seq)>, done: bool) {
         if let Some(link) = self.entry(key).attached {
             // The client is gone from the peer in any case; the record follows once the datastore answers again.
-            self.push(link, Frame::Released(sessions.clone()));
+            let entries: Vec<_> = sessions
+                .iter()
+                .filter(|session| !self.is_ghost(session))
+                .map(|(address, seq)| (address.clone(), if done { *seq } else { Seq(0) }))
+                .collect();
+            if !entries.is_empty() {
+                self.push(link, Frame::Released(entries));
+            }
         }
         for (address, seq) in sessions {
             let (waiting, _) = self.unsettle(&address);
@@ -462,7 +530,9 @@ impl Router {
                 let older = *older;
                 self.restore(key, address.clone(), older);
             }
-            if !done && self.queues.releases_later.len() < LATER_MAX {
+            if done {
+                self.ghost_released(now, key, &(address, seq));
+            } else if self.queues.releases_later.len() < LATER_MAX {
                 self.queues.releases_later.push_back((key, address, seq));
             }
         }
@@ -478,7 +548,7 @@ impl Router {
                 Some(Route::At { owner: at, seq: known }) if *at == owner && *known == seq
             );
             if is_known {
-                self.restore(owner, address, seq);
+                self.check(owner, address, seq);
                 continue;
             }
             // It may have moved while its server was away: nothing goes to it before that has been checked.
@@ -498,13 +568,8 @@ impl Router {
         }
     }
 
-    fn restore(&mut self, owner: OwnerKey, address: Address, seq: Seq) {
-        self.queues.restores.push_back(Restore {
-            owner,
-            address,
-            seq,
-            held_up: false,
-        });
+    pub(super) fn restore(&mut self, owner: OwnerKey, address: Address, seq: Seq) {
+        self.queues.restores.push_back(Restore::new(owner, address, seq));
     }
 
     /// Whether messages to this address wait for a restore.
@@ -627,7 +692,7 @@ impl Router {
             }
         }
         for (key, address, seq) in core::mem::take(&mut self.queues.restores_later) {
-            if attached(self, key) {
+            if self.entry(key).attached.is_some() {
                 self.restore(key, address, seq);
             }
         }

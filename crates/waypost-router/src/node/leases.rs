@@ -31,7 +31,6 @@ pub(crate) struct Leases {
     pub(super) unknown_owners: VecDeque<(u64, Address)>,
     /// Addresses that are looked up again after such a reading.
     pub(super) checked: BTreeSet<Address>,
-    reclaim_in: u32,
     /// Newer incarnations of which it is not yet known whether they are real, by the reading that will tell.
     suspects: Vec<(u64, Owner, Whom)>,
 }
@@ -58,7 +57,6 @@ impl Leases {
             again: false,
             unknown_owners: VecDeque::new(),
             checked: BTreeSet::new(),
-            reclaim_in: 1,
             suspects: Vec::new(),
         }
     }
@@ -216,7 +214,7 @@ impl Router {
             (Asked::Peers { round }, Ok(StoreReply::Peers(leases))) => self.peers_read(now, round, leases),
             (Asked::Peers { round }, _) => self.peers_unread(now, round),
             (Asked::Reclaim, Ok(StoreReply::Reclaimed(Reclaimed { more: true, .. }))) => {
-                self.ask(StoreOp::Reclaim(RECLAIM_BUDGET), Asked::Reclaim);
+                self.reclaim();
             }
             _ => {}
         }
@@ -238,11 +236,17 @@ impl Router {
         let key = self.intern(&owner);
         self.entry_mut(key).lease_until = Some(at + self.settings.lease_term);
         self.welcome(now, link, key);
+        if self.leases.generation.is_none() && self.leases.renewing == 0 {
+            // What is lost is noticed by comparison with this, from now on.
+            self.renew(now);
+        }
     }
 
     fn renewed(&mut self, now: MonoTime, owners: &[OwnerKey], at: MonoTime, renewed: &Renewed) {
         self.leases.renewing -= 1;
-        self.leases.store_lost = false;
+        if core::mem::take(&mut self.leases.store_lost) {
+            self.doubt_records();
+        }
         for (key, renewal) in owners.iter().zip(&renewed.renewals) {
             match renewal {
                 Renewal::Renewed => {
@@ -263,11 +267,12 @@ impl Router {
         self.answer_pings(now, false);
         self.catch_up(now);
         self.refresh_peers();
-        self.leases.reclaim_in -= 1;
-        if self.leases.reclaim_in == 0 {
-            self.leases.reclaim_in = 8;
-            self.ask(StoreOp::Reclaim(RECLAIM_BUDGET), Asked::Reclaim);
-        }
+        self.check_records(now);
+    }
+
+    /// Has some records of dead servers removed.
+    pub(super) fn reclaim(&mut self) {
+        self.ask(StoreOp::Reclaim(RECLAIM_BUDGET), Asked::Reclaim);
     }
 
     /// Evidence that the datastore may have lost acknowledged writes: what is held here is put back.
@@ -400,10 +405,11 @@ impl Router {
     }
 
     fn peers_read(&mut self, now: MonoTime, round: u64, leases: Vec<Lease>) {
-        self.leases.view.clear();
+        let before = core::mem::replace(&mut self.leases.view, map(self.settings.seed));
         for lease in leases {
             self.leases.view.insert(lease.owner.identity.clone(), lease);
         }
+        self.compare_leases(&before);
         for entry in &mut self.owners {
             if entry.attached.is_some() {
                 continue;

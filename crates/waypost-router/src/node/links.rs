@@ -600,11 +600,26 @@ impl Router {
         match relay.goal {
             RelayGoal::Answer { link, token } => self.push(link, Frame::Echo { token }),
             RelayGoal::Clear { address } => self.path_clear(now, &address),
-            RelayGoal::AnswerAndClear { link, token, address } => {
+            RelayGoal::GivenUp {
+                link,
+                token,
+                address,
+                loser,
+                seq,
+                is_clearing,
+            } => {
                 self.push(link, Frame::Echo { token });
-                self.path_clear(now, &address);
+                if echoed {
+                    self.given_up(&address, loser, seq);
+                }
+                if is_clearing {
+                    self.path_clear(now, &address);
+                }
             }
-            RelayGoal::Takeover(untold) if echoed => self.finish_takeover(now, untold.id()),
+            RelayGoal::Takeover(untold) if echoed => {
+                self.loser_heard(&untold);
+                self.finish_takeover(now, untold.id());
+            }
             RelayGoal::Takeover(untold) => self.tell_later(now, *untold),
         }
     }

@@ -5,6 +5,7 @@
 
 mod away;
 mod broadcast;
+mod checks;
 mod claims;
 mod leases;
 mod links;
@@ -18,7 +19,7 @@ mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use waypost_types::{Address, Identity, Location, MonoTime, Owner};
+use waypost_types::{Address, Identity, Location, MonoTime, Owner, Seq};
 use waypost_wire::{CloseCode, Frame};
 
 use crate::map::{Map, map};
@@ -27,6 +28,7 @@ use crate::settings::Settings;
 
 use away::AwayServers;
 use broadcast::Broadcasts;
+use checks::Checks;
 use claims::StoreQueues;
 use leases::Leases;
 use links::Link;
@@ -112,6 +114,7 @@ pub struct Router {
     queues: StoreQueues,
     /// Servers whose nodes cannot be reached and which may be on their way to others.
     away: AwayServers,
+    checks: Checks,
     leases: Leases,
     takeovers: BTreeMap<u64, Takeover>,
     /// Displacements to be told, by the reading of the leases that says where.
@@ -140,11 +143,14 @@ enum RelayGoal {
     Answer { link: LinkId, token: u64 },
     /// The path to a server is clear: the address can be looked up anew.
     Clear { address: Address },
-    /// Both: a server has given up a client that another node claimed.
-    AnswerAndClear {
+    /// A server has given up a client that another node claimed: answer, and go on with the address if it waits for that.
+    GivenUp {
         link: LinkId,
         token: u64,
         address: Address,
+        loser: OwnerKey,
+        seq: Seq,
+        is_clearing: bool,
     },
     /// A takeover can be finished.
     Takeover(Box<takeover::Untold>),
@@ -173,6 +179,7 @@ impl Router {
             stranded: VecDeque::new(),
             queues: StoreQueues::new(),
             away: AwayServers::default(),
+            checks: Checks::new(),
             leases: Leases::new(&settings),
             takeovers: BTreeMap::new(),
             untold: VecDeque::new(),

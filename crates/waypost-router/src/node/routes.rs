@@ -446,6 +446,9 @@ impl Router {
         // A peer has told of all that it holds: of what the store alone says of it, the seq is not taken as known.
         let seq = if is_attached { Seq(0) } else { session.seq };
         waiting.learn(key, seq);
+        if is_attached {
+            self.ask_peer(key, address);
+        }
         self.settle(now, address);
     }
 

@@ -119,6 +119,28 @@ impl Router {
         self.push(link, Frame::Displaced(displaced));
     }
 
+    /// The loser has heard of it, and has nothing to do with the client any more.
+    pub(super) fn loser_heard(&mut self, untold: &Untold) {
+        self.given_up(&untold.displaced.address, untold.loser, untold.displaced.seq);
+    }
+
+    /// A server has given up what it held by claims older than this one. What it has announced meanwhile is out of date.
+    pub(super) fn given_up(&mut self, address: &Address, loser: OwnerKey, seq: Seq) {
+        match self.routes.get_mut(address) {
+            Some(Route::Waiting(waiting))
+                if waiting
+                    .known
+                    .is_some_and(|(known, older)| known == loser && older < seq) =>
+            {
+                waiting.known = None;
+            }
+            Some(Route::At { owner, seq: older }) if *owner == loser && older.0 != 0 && *older < seq => {
+                self.forget_route(address.as_str(), loser);
+            }
+            _ => {}
+        }
+    }
+
     /// The loser cannot be reached now. The winner does not wait for it; it is told when the leases have been read again
     /// and name it still.
     pub(super) fn tell_later(&mut self, now: MonoTime, untold: Untold) {
@@ -171,6 +193,11 @@ impl Router {
 
     /// Another node has claimed a client for one of its servers.
     pub(super) fn on_displaced(&mut self, now: MonoTime, from: LinkId, displaced: Displaced) {
+        if displaced.seq.0 == 0 {
+            self.on_question(&displaced.address);
+            let token = displaced.token;
+            return self.push(from, Frame::Echo { token });
+        }
         let key = self.intern(&displaced.owner);
         let Some(peer) = self.entry(key).attached else {
             self.forget_route(displaced.address.as_str(), key);
@@ -187,14 +214,26 @@ impl Router {
             self.routes.get(&address),
             Some(Route::At { owner, seq }) if *owner == key && *seq < displaced.seq
         );
-        let goal = if at_loser {
+        if let Some(Route::Waiting(waiting)) = self.routes.get_mut(&address)
+            && waiting
+                .known
+                .is_some_and(|(known, seq)| known == key && seq < displaced.seq)
+        {
+            waiting.known = None;
+        }
+        if at_loser {
             // What this node sends to the client from now on waits until the loser has dealt with what it has.
             self.unsettle(&address).0.begin_clearing();
             // A check of what is held may have put the session back meanwhile.
             self.audit_later(now, address.clone(), Said::Nothing);
-            RelayGoal::AnswerAndClear { link, token, address }
-        } else {
-            RelayGoal::Answer { link, token }
+        }
+        let goal = RelayGoal::GivenUp {
+            link,
+            token,
+            address,
+            loser: key,
+            seq: displaced.seq,
+            is_clearing: at_loser,
         };
         self.relays.insert(ours, Relay { link: peer, goal });
         self.push(

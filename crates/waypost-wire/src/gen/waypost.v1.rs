@@ -438,7 +438,9 @@ pub mod claimed {
         pub seq: u64,
     }
 }
-/// Frees clients that the peer holds by these claims. At most 1,024 a frame. Each is answered in a `Released`.
+/// Frees clients that the peer holds by these claims. At most 1,024 a frame. Each is answered in a `Released`, but for
+/// those with a `seq` of 0: the peer does not hold these, and a broker that has gone may have left a claim or a release of
+/// them undone, which this one looks up and sees to.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Release {
     #[prost(message, repeated, tag = "1")]
@@ -451,6 +453,7 @@ pub struct Held {
     #[prost(uint64, tag = "2")]
     pub seq: u64,
 }
+/// A `seq` of 0: the client is given up, and its record is still to be removed, because the datastore did not answer.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Released {
     #[prost(message, repeated, tag = "1")]
@@ -465,6 +468,7 @@ pub struct Announce {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Announced {
+    /// 0: not an answer. The peer should announce all that it holds, slowly: records may be lost or wrong.
     #[prost(uint32, tag = "1")]
     pub count: u32,
 }
@@ -481,7 +485,8 @@ pub struct Displaced {
     pub incarnation: u64,
     #[prost(bytes = "bytes", tag = "4")]
     pub address: ::prost::bytes::Bytes,
-    /// Sessions of this address with a smaller seq are over.
+    /// Sessions of this address with a smaller seq are over. 0: only a question; a server that holds the client announces it,
+    /// and a node passes the question on to its server that does.
     #[prost(uint64, tag = "5")]
     pub seq: u64,
     /// The server that holds it now.
