@@ -422,6 +422,8 @@ impl Router {
                 .map(|lease| lease.location.clone());
         }
         self.reading_ended();
+        // What waits for a server that has gone elsewhere follows it before anything newer does.
+        self.expire_parked(now);
         self.follow_away(now);
         while self
             .leases
