@@ -132,7 +132,7 @@ impl Router {
     }
 
     /// The store has said who holds what attached servers hold.
-    pub(super) fn checked(&mut self, sessions: Vec<Restore>, found: Option<Vec<Option<Session>>>) {
+    pub(super) fn records_found(&mut self, sessions: Vec<Restore>, found: Option<Vec<Option<Session>>>) {
         self.checks.under_way = false;
         let Some(found) = found else {
             return self.doubt_records();

@@ -305,9 +305,9 @@ impl Router {
                 }
             }
             (Asked::Check(sessions), Ok(StoreReply::Found(found))) if found.len() == sessions.len() => {
-                self.checked(sessions, Some(found));
+                self.records_found(sessions, Some(found));
             }
-            (Asked::Check(sessions), _) => self.checked(sessions, None),
+            (Asked::Check(sessions), _) => self.records_found(sessions, None),
             (Asked::Lookup(addresses), Ok(StoreReply::Found(found))) if found.len() == addresses.len() => {
                 for (address, session) in addresses.into_iter().zip(found) {
                     self.looked_up(now, &address, Ok(session));
