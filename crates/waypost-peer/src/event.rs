@@ -8,7 +8,7 @@ use waypost_types::{Address, Identity, Incarnation, Outcome, Seq};
 
 /// A message for one of this server's clients. A clone counts references and copies no body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message(waypost_wire::Message);
+pub struct Message(waypost_wire::Delivery);
 
 impl Message {
     /// The client that sent it.
@@ -38,7 +38,7 @@ impl Message {
 
 /// Names a request that awaits its reply. Give it to [`Peer::reply`](crate::Peer::reply) once.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RequestToken(pub(crate) waypost_router::RequestToken);
+pub struct RequestToken(pub(crate) Box<waypost_router::RequestToken>);
 
 /// What happened, in one order for all clients of this server.
 #[derive(Debug)]
@@ -254,10 +254,10 @@ fn translate(event: waypost_router::Event) -> Option<Event> {
             identity,
             incarnation,
         },
-        Inner::Message(message) => Event::Message(Message(message)),
+        Inner::Message(message) => Event::Message(Message(message.into_delivery())),
         Inner::Request { token, message } => Event::Request {
-            token: RequestToken(token),
-            message: Message(message),
+            token: RequestToken(Box::new(token)),
+            message: Message(message.into_delivery()),
         },
         Inner::Displaced { client, by } => Event::Displaced { client, by },
         Inner::Connected { client, seq } => Event::Connected { client, seq },

@@ -229,7 +229,7 @@ fn one_by_one(events: impl IntoIterator<Item = Event>) -> Vec<Event> {
     let mut single = Vec::new();
     for event in events {
         match event {
-            Event::Messages(batch) => single.extend(batch.map(Event::Message)),
+            Event::Messages(batch) => single.extend(batch.map(|message| Event::Message(message.into()))),
             event => single.push(event),
         }
     }

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::decode::MessageParts;
 use crate::framing::{Front, front};
-use crate::{DecodeError, EncodeError, Frame, Message, Numbers, WireError, decode, encode_message};
+use crate::{DecodeError, Delivery, EncodeError, Frame, Message, Numbers, WireError, decode, encode_message};
 
 /// Where one message's parts lie in a chunk.
 #[derive(Debug, Clone, Copy)]
@@ -50,14 +50,19 @@ impl Slot {
         self.body_len as usize + self.to_len as usize + self.from_len as usize + 48
     }
 
-    fn message(&self, bytes: &Bytes, numbers: Numbers) -> Message {
+    fn parts(&self, bytes: &Bytes) -> (Bytes, Bytes) {
         let body = if self.body_len == 0 {
             Bytes::new()
         } else {
             bytes.slice(range(self.body, self.body_len))
         };
         let names = self.to as usize..self.from as usize + usize::from(self.from_len);
-        Message::from_parts(bytes.slice(names), self.to_len, self.from_len, body, numbers)
+        (bytes.slice(names), body)
+    }
+
+    fn message(&self, bytes: &Bytes, numbers: Numbers) -> Message {
+        let (names, body) = self.parts(bytes);
+        Message::from_parts(names, self.to_len, self.from_len, body, numbers)
     }
 }
 
@@ -333,14 +338,15 @@ impl Batch {
 }
 
 impl Iterator for Batch {
-    type Item = Message;
+    type Item = Delivery;
 
     #[inline]
-    fn next(&mut self) -> Option<Message> {
+    fn next(&mut self) -> Option<Delivery> {
         let slot = self.slots.get(self.given)?;
         self.given += 1;
         self.cost -= slot.cost();
-        Some(slot.message(&self.bytes, Numbers::default()))
+        let (names, body) = slot.parts(&self.bytes);
+        Some(Delivery::from_parts(names, slot.to_len, slot.from_len, body))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

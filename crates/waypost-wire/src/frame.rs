@@ -232,6 +232,74 @@ pub struct Message {
     pub ttl_ms: u32,
 }
 
+/// A message as its client gets it: small, because programs hand many of them around.
+#[derive(Clone)]
+pub struct Delivery {
+    /// As in [`Message`].
+    names: Bytes,
+    to_len: u8,
+    from_len: u8,
+    /// What is sent.
+    pub body: Bytes,
+}
+
+impl Delivery {
+    #[inline]
+    pub(crate) const fn from_parts(names: Bytes, to_len: u8, from_len: u8, body: Bytes) -> Self {
+        Self {
+            names,
+            to_len,
+            from_len,
+            body,
+        }
+    }
+
+    /// The client it is for.
+    #[must_use]
+    pub fn to(&self) -> &str {
+        text(self.names.get(..usize::from(self.to_len)))
+    }
+
+    /// The client that sent it.
+    #[must_use]
+    pub fn from(&self) -> &str {
+        let start = self.names.len().saturating_sub(usize::from(self.from_len));
+        text(self.names.get(start..))
+    }
+}
+
+/// The numbers are 0.
+impl From<Delivery> for Message {
+    fn from(delivery: Delivery) -> Self {
+        let Delivery {
+            names,
+            to_len,
+            from_len,
+            body,
+        } = delivery;
+        Self::from_parts(names, to_len, from_len, body, Numbers::default())
+    }
+}
+
+impl PartialEq for Delivery {
+    fn eq(&self, other: &Self) -> bool {
+        self.to() == other.to() && self.from() == other.from() && self.body == other.body
+    }
+}
+
+impl Eq for Delivery {}
+
+/// Shows the body's length and not the body, which is the user's.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("to", &self.to())
+            .field("from", &self.from())
+            .field("body_bytes", &self.body.len())
+            .finish()
+    }
+}
+
 /// All of a message but its addresses and its body. What each means is said at [`Message`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(missing_docs, reason = "the same as the fields of a message")]
@@ -282,6 +350,18 @@ impl Message {
             hops: n.hops,
             request: n.request,
             ttl_ms: n.ttl_ms,
+        }
+    }
+
+    /// What a client gets of it: the addresses and the body.
+    #[must_use]
+    #[inline]
+    pub fn into_delivery(self) -> Delivery {
+        Delivery {
+            names: self.names,
+            to_len: self.to_len,
+            from_len: self.from_len,
+            body: self.body,
         }
     }
 
