@@ -34,6 +34,20 @@ pub(crate) fn redis_server_for_tests() -> Result<PathBuf> {
     redis_server()
 }
 
+/// Why tests may not make network namespaces here; `None` when they may.
+pub(crate) fn namespaces_refusal() -> Option<&'static str> {
+    if find("unshare").is_none() || find("ip").is_none() {
+        return Some("`unshare` or `ip` is not installed");
+    }
+    let tried = Command::new("unshare")
+        .args(["--net", "ip", "link", "set", "lo", "up"])
+        .output();
+    match tried {
+        Ok(output) if output.status.success() => None,
+        _ => Some("this user may not: root may"),
+    }
+}
+
 /// `memcached`, behind which the stand-in for Couchbase is tested; installed where we may. `WAYPOST_TEST_MEMCACHED` names
 /// another one.
 pub(crate) fn memcached_for_tests() -> Result<PathBuf> {
