@@ -6,7 +6,7 @@ use waypost_session::{BATCH_MAX, Claimed, Restored};
 use waypost_types::{Address, Identity, MonoTime, Owner, Seq, Session};
 use waypost_wire::{Displaced, Frame, StoreUnavailable};
 
-use super::{Command, LinkId, OwnerKey, Route, Router, StoreFailure, StoreOp, StoreReply};
+use super::{Command, LinkId, OwnerKey, Relay, RelayGoal, Route, Router, StoreFailure, StoreOp, StoreReply};
 
 /// How many batches of one kind are under way at once. What comes meanwhile makes the next batch.
 const BATCHES_IN_FLIGHT: usize = 2;
@@ -254,6 +254,11 @@ impl Router {
             let addresses: Vec<Address> = self.queues.lookups.drain(..count).collect();
             self.counters.lookups += 1;
             self.counters.addresses_looked_up += addresses.len() as u64;
+            for address in &addresses {
+                if let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) {
+                    waiting.note_asked();
+                }
+            }
             self.ask(StoreOp::Lookup(addresses.clone()), Asked::Lookup(addresses));
         }
         while !self.queues.locates.is_empty()
@@ -611,10 +616,10 @@ impl Router {
             match restored {
                 Restored::Held if self.is_held(&restore) => {}
                 Restored::Held => {
-                    // Given up while the restore was under way, which may have brought it back.
-                    self.unsettle(&restore.address).0.releases += 1;
-                    let release = (key, restore.address.clone(), restore.seq);
-                    self.queues.releases.push_back(release);
+                    // Given up while the restore was under way, which may have brought it back; or the place of the client
+                    // was in doubt for a moment, and then its server says so.
+                    self.audit_later(now, restore.address.clone(), Said::Nothing);
+                    self.ask_peer(key, &restore.address);
                 }
                 Restored::Lost(session) if session.owner == owner => {}
                 Restored::Lost(session)
@@ -653,14 +658,22 @@ impl Router {
         let Some(link) = self.entry(restore.owner).attached else {
             return;
         };
+        let token = self.token();
+        // Of two equal ones, given before and after the datastore lost its count, the one that stands is the newer.
+        let seq = Seq(session.seq.0.max(restore.seq.0.saturating_add(1)));
         let displaced = Displaced {
-            token: self.token(),
+            token,
             owner,
             address: restore.address.clone(),
-            // Of two equal ones, given before and after the datastore lost its count, the one that stands is the newer.
-            seq: Seq(session.seq.0.max(restore.seq.0.saturating_add(1))),
+            seq,
             by: session.owner.identity,
         };
+        let goal = RelayGoal::Lost {
+            address: restore.address.clone(),
+            loser: restore.owner,
+            seq,
+        };
+        self.relays.insert(token, Relay { link, goal });
         self.push(link, Frame::Displaced(displaced));
     }
 

@@ -616,6 +616,13 @@ impl Router {
                     self.path_clear(now, &address);
                 }
             }
+            RelayGoal::Lost { address, loser, seq } => {
+                if echoed {
+                    self.given_up(&address, loser, seq);
+                }
+                // What it announced meanwhile may have been put back.
+                self.audit_later(now, address, super::claims::Said::Nothing);
+            }
             RelayGoal::Takeover(untold) if echoed => {
                 self.loser_heard(&untold);
                 self.finish_takeover(now, untold.id());

@@ -152,6 +152,12 @@ enum RelayGoal {
         seq: Seq,
         is_clearing: bool,
     },
+    /// A server has given up a client that another one holds, as the store says.
+    Lost {
+        address: Address,
+        loser: OwnerKey,
+        seq: Seq,
+    },
     /// A takeover can be finished.
     Takeover(Box<takeover::Untold>),
 }

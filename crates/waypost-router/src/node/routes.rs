@@ -60,6 +60,8 @@ pub(crate) struct Waiting {
     /// Messages that came back: older than those held.
     bounced: VecDeque<Parcel>,
     held: VecDeque<Parcel>,
+    /// How many messages that waited when the look-up under way was made still do: its answer is for them alone.
+    asked: usize,
     pub(super) held_bytes: usize,
     /// Since when the queue has been full.
     full_since: Option<MonoTime>,
@@ -84,6 +86,11 @@ impl Waiting {
     /// Bytes of what waits and has not been sent on before.
     pub(super) fn fresh_bytes(&self) -> usize {
         self.held.iter().map(|parcel| parcel.message.cost()).sum()
+    }
+
+    /// A look-up is made now.
+    pub(super) fn note_asked(&mut self) {
+        self.asked = self.bounced.len() + self.held.len();
     }
 
     fn take(&mut self) -> impl Iterator<Item = Parcel> + use<> {
@@ -405,7 +412,7 @@ impl Router {
         let was_checked = self.leases.checked.remove(address);
         let session = match found {
             Ok(Some(session)) => session,
-            Ok(None) => return self.nobody(now, address, Outcome::NotConnected),
+            Ok(None) => return self.nobody_for_asked(now, address),
             Err(()) => return self.nobody(now, address, Outcome::StoreUnavailable),
         };
         let key = self.intern(&session.owner);
@@ -471,6 +478,33 @@ impl Router {
         self.settle(now, address);
     }
 
+    /// Nobody held the address when it was asked for: those messages end that waited then. The client may have come before
+    /// the others were sent.
+    fn nobody_for_asked(&mut self, now: MonoTime, address: &Address) {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return;
+        };
+        let count = waiting.bounced.len() + waiting.held.len();
+        if waiting.asked >= count {
+            return self.nobody(now, address, Outcome::NotConnected);
+        }
+        let asked = waiting.asked;
+        let mut over = Vec::new();
+        for _ in 0..asked {
+            let parcel = waiting.bounced.pop_front().or_else(|| waiting.held.pop_front());
+            over.extend(parcel);
+        }
+        let bytes = over.iter().map(|parcel| parcel.message.cost()).sum::<usize>();
+        waiting.held_bytes -= bytes.min(waiting.held_bytes);
+        let away = waiting.away;
+        self.charge(away, 0, bytes);
+        self.room_freed |= bytes > 0;
+        for parcel in over {
+            self.fail(&parcel, Outcome::NotConnected);
+        }
+        self.settle(now, address);
+    }
+
     /// Takes an entry out if it names this server.
     pub(super) fn forget_route(&mut self, address: &str, owner: OwnerKey) {
         if let Some(Route::At { owner: at, .. }) = self.routes.get(address)
@@ -530,6 +564,7 @@ impl Router {
             for queue in [&mut waiting.bounced, &mut waiting.held] {
                 while queue.front().is_some_and(|parcel| parcel.expires <= now) {
                     let Some(parcel) = queue.pop_front() else { break };
+                    waiting.asked = waiting.asked.saturating_sub(1);
                     freed.push((waiting.away, parcel.message.cost()));
                     waiting.held_bytes -= parcel.message.cost().min(waiting.held_bytes);
                     over.push(parcel);
