@@ -54,14 +54,14 @@ impl World {
         ticket
     }
 
-    /// Whether the process runs without an identity and has not asked for one.
+    /// Whether the process runs without an identity and has not asked for one. A server that was fenced asks by itself.
     #[must_use]
     pub fn wants_to_register(&self, id: ProcessId) -> bool {
         let process = &self.processes[id.0];
         let idle = self
             .endpoint(id)
             .is_some_and(|endpoint| endpoint.owner().is_none());
-        idle && !process.paused && !process.registering
+        idle && process.owner.is_none() && !process.paused && !process.registering
     }
 
     /// Connects a client; gives up after 5 s.

@@ -82,6 +82,7 @@ impl World {
                 self.oracle.changed(now, client);
             }
             Event::Fenced { superseded: true } => process.held.clear(),
+            Event::Drained => process.owner = None,
             _ => {}
         }
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{acked, connect, fences, mesh, ms, outcome, refused_connect, secs, up, was_displaced};
+use common::{acked, connect, fences, locate, mesh, ms, outcome, refused_connect, secs, up, was_displaced};
 use waypost_router::{Completion, Event, Refusal};
 use waypost_sim::{StoreMode, World};
 use waypost_types::Outcome;
@@ -245,6 +245,87 @@ fn what_the_store_has_lost_is_put_back() {
         );
     }
     world.assert_store_is_true(["x", "y", "z"]);
+}
+
+#[test]
+fn a_server_that_the_store_has_forgotten_registers_anew_although_the_store_fails_again() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        let ids = mesh(&mut world, 3);
+        connect(&mut world, ids[0], &["x"]);
+        connect(&mut world, ids[1], &["y"]);
+        world.lose_all();
+        world.store.fail_percent = 60;
+        assert!(
+            world.run_until(secs(60), |world| ids
+                .iter()
+                .all(|id| fences(world, *id, false) > 0)),
+            "seed {seed}: nobody has noticed"
+        );
+        world.store.fail_percent = 0;
+        world.run_for(secs(15));
+        for id in &ids {
+            assert!(world.endpoint(*id).unwrap().is_attached(), "seed {seed}: {id:?}");
+            for (address, identity) in [("x", "1"), ("y", "2")] {
+                assert_eq!(
+                    locate(&mut world, *id, address),
+                    Ok(Some(identity.to_owned())),
+                    "seed {seed}: {address} from {id:?}"
+                );
+                assert_eq!(
+                    acked(&mut world, *id, "c", address),
+                    Outcome::Delivered,
+                    "seed {seed}"
+                );
+            }
+        }
+        world.assert_store_is_true(["x", "y"]);
+    }
+}
+
+#[test]
+fn what_a_fenced_server_is_asked_meanwhile_is_done_when_it_has_registered_anew() {
+    let mut world = World::new(31);
+    let ids = mesh(&mut world, 2);
+    connect(&mut world, ids[0], &["x"]);
+    connect(&mut world, ids[1], &["y"]);
+    world.pause(ids[0]);
+    world.run_for(secs(15));
+    world.store.latency = (ms(200), ms(300));
+    world.resume(ids[0]);
+    assert!(world.run_until(secs(20), |world| fences(world, ids[0], false) > 0));
+    assert!(!world.endpoint(ids[0]).unwrap().is_attached());
+    let (connected, sent) = (world.connect(ids[0], "z"), world.send_acked(ids[0], "x", "y"));
+    let located = world.locate(ids[0], "x");
+    assert!(matches!(
+        world.wait(ids[0], connected),
+        Completion::Connected(Ok(_))
+    ));
+    assert_eq!(outcome(&mut world, ids[0], sent), Outcome::Delivered);
+    assert!(matches!(world.wait(ids[0], located), Completion::Located(Ok(_))));
+}
+
+#[test]
+fn a_server_that_is_drained_while_it_is_fenced_does_not_come_back() {
+    for down in [false, true] {
+        let mut world = World::new(32);
+        let ids = mesh(&mut world, 2);
+        connect(&mut world, ids[0], &["x"]);
+        world.lose_all();
+        world.store.latency = (ms(200), ms(300));
+        assert!(world.run_until(secs(20), |world| fences(world, ids[0], false) > 0));
+        if down {
+            world.store.mode = StoreMode::Down;
+            world.run_for(secs(1));
+        }
+        let drained = world.drain(ids[0]);
+        world.run_for(secs(1));
+        world.store.mode = StoreMode::Up;
+        assert_eq!(world.wait(ids[0], drained), Completion::Drained);
+        world.run_for(secs(15));
+        assert!(world.endpoint(ids[0]).unwrap().owner().is_none());
+        assert_eq!(locate(&mut world, ids[1], "x"), Ok(None));
+    }
 }
 
 #[test]

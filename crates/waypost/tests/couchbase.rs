@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::scenario::play;
 use support::{BROKER, BROKERLESS, DEADLINE, Process, SERVER, command, eventually};
 use tokio::runtime::Runtime;
@@ -32,6 +32,10 @@ impl Store {
 
     fn stop(&self) {
         self.runtime.block_on(self.cluster.stop());
+    }
+
+    fn flush(&self) {
+        self.cluster.flush();
     }
 
     fn start_again(&self) {
@@ -166,7 +170,7 @@ impl Cluster {
                 self.servers[at].write(format!(r#"{{"op":"locate","client":"{client}","id":"l"}}"#));
                 loop {
                     let event = self.next(at);
-                    if event["event"] == "located" || event["event"] == "error" {
+                    if event["id"] == "l" {
                         return event["identity"].clone();
                     }
                 }
@@ -263,6 +267,8 @@ fn mesh(store: &Store) -> Cluster {
             &identity,
             "--store",
             &store.url(),
+            "--lease-term",
+            "2s",
         ]));
         server.event("registered");
         server
@@ -274,6 +280,67 @@ fn mesh(store: &Store) -> Cluster {
 fn a_mesh_loses_nothing_it_acknowledged_while_the_store_comes_and_goes() {
     let store = Store::start();
     messages_while_the_store_comes_and_goes(&store, mesh(&store));
+}
+
+#[test]
+fn the_log_is_ours_unless_more_is_asked_for() {
+    let store = Store::start();
+    let mut server = Process::spawn(
+        command(BROKERLESS)
+            .args(["--stdio", "--identity", "s", "--store", &store.url()])
+            .args(["--log-format", "json"]),
+    );
+    server.event("registered");
+    server.close_stdin();
+    assert_eq!(server.wait().code(), Some(0));
+    let log = server.drain_log();
+    assert!(log.contains("waypost-brokerless starts"), "{log}");
+    for line in log.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let target = record["target"].as_str().unwrap();
+        assert!(target.starts_with("waypost"), "{line}");
+    }
+}
+
+#[test]
+fn a_bucket_that_was_emptied_while_the_store_was_away_is_filled_again() {
+    let store = Store::start();
+    let mut cluster = mesh(&store);
+    let clients: Vec<_> = (0..6).map(|n| format!("client-{n}")).collect();
+    for (n, client) in clients.iter().enumerate() {
+        cluster.connect(client, n % 3);
+    }
+    for round in 0..3 {
+        store.stop();
+        store.flush();
+        // For shorter and longer than the lease term, with and without calls of the store under way.
+        let away = Duration::from_secs(round);
+        let since = Instant::now();
+        while since.elapsed() < away {
+            let outcome = cluster.send(&clients[0], "nobody");
+            assert_eq!(outcome, "store_unavailable", "round {round}");
+        }
+        store.start_again();
+        for server in &mut cluster.servers {
+            server.logged("fenced: this incarnation is over");
+        }
+        let until = Instant::now() + DEADLINE;
+        for client in &clients {
+            let home = json!(format!("s{}", cluster.home[client]));
+            while cluster.located(client).iter().any(|identity| *identity != home) {
+                assert!(Instant::now() < until, "round {round}: {client} is not put back");
+            }
+            for from in &clients[..3] {
+                while cluster.send(from, client) != "delivered" {
+                    assert!(
+                        Instant::now() < until,
+                        "round {round}: {from} does not reach {client}"
+                    );
+                }
+            }
+        }
+        cluster.check();
+    }
 }
 
 #[test]

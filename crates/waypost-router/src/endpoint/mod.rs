@@ -112,6 +112,8 @@ pub struct Endpoint<T> {
     incarnation: Option<Incarnation>,
     standing: Standing,
     link_up: bool,
+    /// Whether the router has admitted this server since the program has registered it. From then on it attaches again, and
+    /// registers anew when it was fenced, without being told to.
     was_attached: bool,
     attach_again_at: Option<MonoTime>,
     registering: Vec<T>,
@@ -139,10 +141,10 @@ pub struct Endpoint<T> {
     close_link: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Question {
     Broadcast,
-    Locate,
+    Locate(Address),
 }
 
 impl<T> Endpoint<T> {
@@ -488,6 +490,7 @@ impl<T> Endpoint<T> {
                 }
                 self.doubts.begin_anew();
                 self.resume_clients(now);
+                self.locate_again();
                 for id in self.sends.ids() {
                     self.transmit(now, id);
                 }
@@ -509,7 +512,7 @@ impl<T> Endpoint<T> {
                     self.done
                         .push((waiter, Completion::Registered(Err(Refusal::StoreUnavailable))));
                 }
-                if self.incarnation.is_none() {
+                if !self.was_attached {
                     // Nobody waits for the registration any more: the caller asks again.
                     self.standing = Standing::Idle;
                     self.attach_again_at = None;
@@ -583,7 +586,7 @@ impl<T> Endpoint<T> {
             if let Some((waiter, _, kind)) = self.questions.remove(&token) {
                 let completion = match kind {
                     Question::Broadcast => Completion::Broadcast(BroadcastOutcome::default()),
-                    Question::Locate => Completion::Located(Err(Refusal::TimedOut)),
+                    Question::Locate(_) => Completion::Located(Err(Refusal::TimedOut)),
                 };
                 self.done.push((waiter, completion));
             }

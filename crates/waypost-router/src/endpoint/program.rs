@@ -36,6 +36,7 @@ impl<T> Endpoint<T> {
         }
         self.identity = Some(identity);
         self.incarnation = None;
+        self.was_attached = false;
         self.draining = None;
         self.registering.push(token);
         self.standing = Standing::Attaching { sent_at: None };
@@ -48,7 +49,8 @@ impl<T> Endpoint<T> {
         match self.standing {
             Standing::Idle => Some(Refusal::NotRegistered),
             Standing::Superseded => Some(Refusal::Fenced),
-            Standing::Attaching { .. } if self.incarnation.is_none() => Some(Refusal::NotRegistered),
+            // One that was registered and is fenced registers anew by itself, and what it is asked waits for that.
+            Standing::Attaching { .. } if !self.was_attached => Some(Refusal::NotRegistered),
             _ => None,
         }
     }
@@ -183,13 +185,34 @@ impl<T> Endpoint<T> {
         }));
     }
 
-    /// Asks who holds a client.
+    /// Asks who holds a client. While there is no router to answer, the question waits for one until the deadline.
     pub fn locate(&mut self, address: Address, deadline: MonoTime, token: T) {
-        let question = self.ask(token, deadline, Question::Locate);
-        self.push(Frame::Locate {
-            token: question,
-            address,
-        });
+        if let Some(refusal) = self.refusal() {
+            return self.done.push((token, Completion::Located(Err(refusal))));
+        }
+        let question = self.ask(token, deadline, Question::Locate(address.clone()));
+        if self.standing == Standing::Attached {
+            self.push(Frame::Locate {
+                token: question,
+                address,
+            });
+        }
+    }
+
+    /// What was asked before, of a router that is gone or did not know this server any more.
+    pub(super) fn locate_again(&mut self) {
+        let mut asked: Vec<(u64, Address)> = self
+            .questions
+            .iter()
+            .filter_map(|(token, (_, _, question))| match question {
+                Question::Locate(address) => Some((*token, address.clone())),
+                Question::Broadcast => None,
+            })
+            .collect();
+        asked.sort_unstable_by_key(|(token, _)| *token);
+        for (token, address) in asked {
+            self.push(Frame::Locate { token, address });
+        }
     }
 
     pub(super) fn ask(&mut self, token: T, deadline: MonoTime, kind: Question) -> u64 {
@@ -218,6 +241,7 @@ impl<T> Endpoint<T> {
     pub fn leave(&mut self, token: T) {
         if self.refusal().is_some() || !self.link_up || self.standing != Standing::Attached {
             self.standing = Standing::Idle;
+            self.attach_again_at = None;
             return self.done.push((token, Completion::Drained));
         }
         if let Some(Some(earlier)) = self.draining.replace(Some(token)) {
@@ -251,6 +275,7 @@ impl<T> Endpoint<T> {
 
     pub(super) fn finish_detach(&mut self, drained: bool) {
         self.standing = Standing::Idle;
+        self.attach_again_at = None;
         self.incarnation = None;
         for waiter in core::mem::take(&mut self.registering) {
             // Asked for while it moved out: the caller asks again.

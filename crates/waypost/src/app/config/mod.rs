@@ -35,6 +35,9 @@ impl<T> fmt::Debug for Hidden<T> {
     }
 }
 
+/// Couchbase's own client says at `info` what it does, at every start and for each connection.
+const DEFAULT_LOG: &str = "info,couchbase=warn,couchbase_core=warn";
+
 /// How log records are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -135,7 +138,9 @@ impl Config {
             drain_deadline: values
                 .one("drain-deadline", text::duration)?
                 .unwrap_or(DEFAULT_DRAIN_DEADLINE),
-            log: values.one("log", string)?.unwrap_or_else(|| "info".to_owned()),
+            log: values
+                .one("log", string)?
+                .unwrap_or_else(|| DEFAULT_LOG.to_owned()),
             log_format: values.one("log-format", log_format)?.unwrap_or(LogFormat::Text),
             ready_file: values.one("ready-file", string)?.map(PathBuf::from),
             mode,

@@ -206,7 +206,7 @@ pub const SETTINGS: &[Setting] = &[
         "FILTER",
         Arity::One,
         ALL,
-        "What to log to stderr: info, waypost=debug, ... [default: info]",
+        "What to log to stderr: info, waypost=debug, ... [default: info, and only warnings of Couchbase's client]",
     ),
     setting(
         "log-format",
