@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -42,6 +43,7 @@ pub(crate) struct Driver {
     /// The same, for those who ask at every message.
     is_over: AtomicBool,
     pub(crate) tasks: TaskTracker,
+    runtime: Handle,
     pub(crate) turns: Turns,
 }
 
@@ -124,6 +126,7 @@ impl Driver {
             ended: CancellationToken::new(),
             is_over: AtomicBool::new(false),
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
             turns: Turns::default(),
         });
         driver.spawn(Arc::clone(&driver).keep_time());
@@ -137,13 +140,15 @@ impl Driver {
     /// Spawns a task that ends with the driver at the latest.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let ended = self.ended.clone();
-        self.tasks.spawn(async move {
+        let task = async move {
             tokio::select! {
                 biased;
                 () = ended.cancelled() => {}
                 () = task => {}
             }
-        });
+        };
+        // The program may call from a thread of its own.
+        self.tasks.spawn_on(task, &self.runtime);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -8,7 +8,7 @@ use waypost_types::Location;
 use waypost_wire::{Chunk, Close, CloseCode, Role};
 
 use crate::driver::Driver;
-use crate::link_writer::LinkHandle;
+use crate::link_writer::{EndsLink, LinkHandle};
 use crate::transport::{Established, FrameReader, HandshakeSettings, Side, Stream, dial_location, handshake};
 
 /// How long a link that was closed on purpose may still be read, so that the last words arrive.
@@ -69,14 +69,15 @@ pub(crate) async fn serve(
         code: CloseCode::GoingAway,
         text: String::new(),
     });
+    let ends_link = EndsLink(Arc::clone(handle));
     let writing = driver.tasks.spawn(async move {
+        let _ends_link = ends_link;
         let ended = writer_driver.ended.clone();
         tokio::select! {
             biased;
             () = ended.cancelled() => {}
             () = writer_handle.serve(&writer_driver, writer, last) => {}
         }
-        writer_handle.end();
     });
     tokio::select! {
         () = read(driver, whose, &mut reader) => handle.close(),

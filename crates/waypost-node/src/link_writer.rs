@@ -21,6 +21,9 @@ const BATCH_BYTES: usize = 256 << 10;
 /// For how long a link must not have been written to by others than its task before it counts as quiet, in microseconds:
 /// a few times what a write costs, so that senders in a row do not pay a write each.
 const QUIET_MICROS: u64 = 10;
+/// How often whoever writes himself looks for more: the second look finds nothing unless others have come meanwhile, whose
+/// writing is not his.
+const ROUNDS: usize = 2;
 
 /// How the machines and the program reach a link's tasks.
 #[derive(Debug)]
@@ -83,11 +86,12 @@ impl LinkHandle {
     }
 
     fn try_write(&self, driver: &Driver, writer: &mut FrameWriter) -> bool {
-        if writer.pending_bytes() > 0 {
+        if !writer.is_flushed() {
+            // The task is at it, and waits for the connection.
             return false;
         }
         let mut outgoing = Vec::new();
-        loop {
+        for _ in 0..ROUNDS {
             // With this the last ones count as written, and at the end the queue knows that nobody writes.
             if !self.encode(driver, writer, &mut outgoing) {
                 return true;
@@ -96,6 +100,7 @@ impl LinkHandle {
                 return false;
             }
         }
+        false
     }
 
     /// Encodes what is queued; false when nothing is. The writer's lock is held, so that the order is kept.
@@ -163,9 +168,14 @@ impl LinkHandle {
             }
         }
     }
+}
 
-    /// Lets go of the connection.
-    pub(crate) fn end(&self) {
-        *self.lock() = None;
+/// Lets go of a link's connection when dropped: its task may end at any point, with its runtime or by a panic.
+#[derive(Debug)]
+pub(crate) struct EndsLink(pub(crate) std::sync::Arc<LinkHandle>);
+
+impl Drop for EndsLink {
+    fn drop(&mut self) {
+        drop(self.0.lock().take());
     }
 }

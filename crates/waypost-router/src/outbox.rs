@@ -32,9 +32,11 @@ impl Outgoing {
             Self::Frame(frame) => into.extend([frame]),
             Self::Encoded(bytes) => {
                 let (mut chunk, max_bytes) = (Chunk::new(), bytes.len());
+                let mut bytes = BytesMut::from(bytes);
                 // What this crate has encoded can be read.
-                let _ = chunk.refill(&mut BytesMut::from(bytes), max_bytes);
-                into.extend(chunk.items().filter_map(|item| chunk.decode(item).ok()));
+                while chunk.refill(&mut bytes, max_bytes).is_ok() && !chunk.is_empty() {
+                    into.extend(chunk.items().filter_map(|item| item.decode().ok()));
+                }
             }
         }
     }
@@ -209,6 +211,10 @@ impl Outbox {
             into.push(item);
         }
         self.writer_idle = into.is_empty();
+        if self.writer_idle {
+            // A link that rests keeps no memory for what it may carry again.
+            self.tail = BytesMut::new();
+        }
         self.gate.took(written, self.bytes())
     }
 

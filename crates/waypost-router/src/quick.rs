@@ -5,11 +5,11 @@
 //! gone in by then.
 
 use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
-use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, Message, MessageAt};
+use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, Message, MessageRef};
 
 use crate::assembly::Core;
 use crate::gate::Room;
-use crate::node::{LinkId, OwnerKey, Router, Taken, Way};
+use crate::node::{LinkId, OwnerKey, Taken, Way};
 
 /// A message with a body of so many bytes fits into a frame that every link takes, whatever its names and numbers are.
 const BODY_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX - 2 * ADDRESS_BYTES_MAX - 128;
@@ -43,6 +43,16 @@ impl Hint {
     }
 }
 
+/// What is to be done with a message that has come.
+enum Step {
+    /// Nothing more.
+    Taken,
+    /// What came before it waits for the endpoint, and goes first; then it is tried again.
+    QueueFirst,
+    /// It needs more than the short way does.
+    LongWay,
+}
+
 /// Looks up the clients of the next few messages at once. In a large table each look-up waits for memory; those that do
 /// not depend on each other wait together.
 #[derive(Debug, Default)]
@@ -64,7 +74,7 @@ impl Ahead {
             self.len = 0;
             for (item, hint) in chunk.items().zip(&mut self.hints) {
                 let Item::Message(message) = item else { break };
-                *hint = core.hint(whose, chunk.to(message));
+                *hint = core.hint(whose, message.to());
                 self.len += 1;
             }
         }
@@ -175,25 +185,29 @@ impl<T> Core<T> {
         while let Some(item) = chunk.front() {
             if let Item::Message(message) = item {
                 let hint = ahead.next(self, whose, chunk);
-                if self.take_now(now, whose, chunk, message, hint, &mut batch) {
-                    chunk.advance();
-                    continue;
-                }
-                self.deliver(&mut batch, chunk);
-                if self.must_wait(now, whose, chunk.to(message)) {
-                    return Ok(false);
+                match self.take_now(now, whose, message, hint, &mut batch) {
+                    Step::Taken => {
+                        chunk.advance();
+                        continue;
+                    }
+                    Step::QueueFirst => {
+                        self.deliver(&mut batch, chunk);
+                        self.pump(now);
+                        ahead = Ahead::default();
+                        continue;
+                    }
+                    Step::LongWay => {}
                 }
             }
             self.deliver(&mut batch, chunk);
-            let frame = chunk.decode(item)?;
+            let frame = item.decode()?;
+            if let Frame::Message(message) = &frame
+                && self.must_wait(now, whose, message.to())
+            {
+                return Ok(false);
+            }
             chunk.advance();
             self.handle_frame(now, whose, frame);
-            // What it has led to goes before what comes next, and may change what was found out.
-            let is_queued = |router: &Router| !router.is_local_queue_empty();
-            if matches!(chunk.front(), Some(Item::Message(_))) && self.router.as_ref().is_some_and(is_queued)
-            {
-                self.pump(now);
-            }
             ahead = Ahead::default();
         }
         self.deliver(&mut batch, chunk);
@@ -205,35 +219,42 @@ impl<T> Core<T> {
         &mut self,
         now: MonoTime,
         whose: Whose,
-        chunk: &Chunk,
-        message: &MessageAt,
+        message: MessageRef<'_>,
         hint: Hint,
         batch: &mut Batch,
-    ) -> bool {
+    ) -> Step {
         let origin = match (whose, &mut self.router) {
-            (Whose::Router(id), Some(router)) => match router.take_now(id, chunk, message, hint.owner()) {
-                Taken::No => return false,
-                Taken::Passed => return true,
-                Taken::ForHere { origin } => {
-                    if !router.is_local_queue_empty() {
-                        return false;
-                    }
-                    origin
+            (Whose::Router(id), Some(router)) => match router.take_now(id, message, hint.owner()) {
+                Taken::No => return Step::LongWay,
+                Taken::Passed => return Step::Taken,
+                Taken::ForHere { origin } if router.is_local_queue_empty() => origin,
+                // Only for what would then take the short way is it worth it.
+                Taken::ForHere { .. } if hint == Hint::Simple && !message.numbers().request => {
+                    return Step::QueueFirst;
                 }
+                Taken::ForHere { .. } => return Step::LongWay,
             },
-            (Whose::Router(_), None) => return false,
-            (Whose::Endpoint, _) => Some(message.numbers.origin),
+            (Whose::Router(_), None) => return Step::LongWay,
+            (Whose::Endpoint, _) => Some(message.numbers().origin),
         };
         let Some(endpoint) = self
             .endpoint
             .as_mut()
             .filter(|endpoint| endpoint.delivers_now(now))
         else {
-            return false;
+            return Step::LongWay;
         };
         let origin = origin.and_then(|alias| endpoint.heard(alias));
-        (whose != Whose::Endpoint || origin.is_some())
-            && endpoint.deliver_now(chunk, message, origin, hint == Hint::Simple, batch)
+        if whose == Whose::Endpoint && origin.is_none() {
+            return Step::LongWay;
+        }
+        if !endpoint.deliver_now(message, origin, hint == Hint::Simple, batch) {
+            return Step::LongWay;
+        }
+        if let Some(router) = &mut self.router {
+            router.count_forwarded();
+        }
+        Step::Taken
     }
 
     fn deliver(&mut self, batch: &mut Batch, chunk: &Chunk) {

@@ -23,25 +23,83 @@ struct Slot {
     from_len: u8,
 }
 
-/// A message in a [`Chunk`].
+/// Where a message lies in a chunk, and its numbers.
 #[derive(Debug, Clone, Copy)]
-pub struct MessageAt {
+struct MessageAt {
     slot: Slot,
-    /// Its numbers.
-    pub numbers: Numbers,
+    numbers: Numbers,
 }
 
-impl MessageAt {
+/// A message in a [`Chunk`], looked over: its addresses and numbers are valid.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageRef<'a> {
+    bytes: &'a Bytes,
+    at: &'a MessageAt,
+}
+
+impl<'a> MessageRef<'a> {
+    /// The client that it is for.
+    #[must_use]
+    #[inline]
+    pub fn to(&self) -> &'a str {
+        self.text(self.at.slot.to, self.at.slot.to_len)
+    }
+
+    /// The client that sent it.
+    #[must_use]
+    pub fn from(&self) -> &'a str {
+        self.text(self.at.slot.from, self.at.slot.from_len)
+    }
+
+    /// All of it but the addresses and the body.
+    #[must_use]
+    #[inline]
+    pub const fn numbers(&self) -> Numbers {
+        self.at.numbers
+    }
+
     /// What it counts against a queue's bound, in bytes; the same as [`Message::cost`].
     #[must_use]
     pub const fn cost(&self) -> usize {
-        self.slot.cost()
+        self.at.slot.cost()
     }
 
-    /// Length of the body in bytes.
-    #[must_use]
-    pub const fn body_len(&self) -> usize {
-        self.slot.body_len as usize
+    #[inline]
+    fn text(&self, start: u32, len: u8) -> &'a str {
+        let bytes = self.bytes.get(range(start, len.into())).unwrap_or_default();
+        debug_assert!(
+            core::str::from_utf8(bytes).is_ok(),
+            "checked when the chunk was filled"
+        );
+        #[expect(
+            unsafe_code,
+            reason = "looked at several times a message on the hot path, and checked once when the chunk was filled"
+        )]
+        // SAFETY: only `Chunk::front` and `Chunk::items` make one of these, for a place in the bytes of the same chunk, where
+        // `message_at` has checked that the address is UTF-8. Both are borrowed from the chunk, so that it cannot have been
+        // filled anew.
+        unsafe {
+            core::str::from_utf8_unchecked(bytes)
+        }
+    }
+
+    /// Appends it with other numbers to `out`, copied from here. The rest is as with [`encode_message`].
+    ///
+    /// # Errors
+    /// [`EncodeError`].
+    #[inline]
+    pub fn forward(
+        &self,
+        numbers: &Numbers,
+        out: &mut BytesMut,
+        max_bytes: usize,
+    ) -> Result<(), EncodeError> {
+        let slot = &self.at.slot;
+        let body = self
+            .bytes
+            .get(range(slot.body, slot.body_len))
+            .unwrap_or_default();
+        encode_message([self.to(), self.from()], body, numbers, out, max_bytes)
     }
 }
 
@@ -70,20 +128,49 @@ const fn range(start: u32, len: u32) -> Range<usize> {
     start as usize..start as usize + len as usize
 }
 
-/// One frame of a [`Chunk`].
-#[derive(Debug, Clone)]
-pub enum Item {
-    /// A message, looked over: its addresses and numbers are valid.
+#[derive(Debug)]
+enum Place {
     Message(MessageAt),
-    /// Another frame, or a message that needs a closer look: where it lies, for [`Chunk::decode`].
-    Other(Range<usize>),
+    Other(Range<u32>),
 }
+
+/// One frame of a [`Chunk`].
+#[derive(Debug, Clone, Copy)]
+pub enum Item<'a> {
+    /// A message.
+    Message(MessageRef<'a>),
+    /// Another frame, or a message that needs a closer look.
+    Other(FrameRef<'a>),
+}
+
+/// A frame in a [`Chunk`] that has not been looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct FrameRef<'a> {
+    bytes: &'a Bytes,
+    at: &'a Range<u32>,
+}
+
+impl Item<'_> {
+    /// The frame, with slices of the chunk in it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are not a frame or break the contract: close the link.
+    pub fn decode(&self) -> Result<Frame, DecodeError> {
+        match self {
+            Self::Message(MessageRef { bytes, at }) => Ok(Frame::Message(at.slot.message(bytes, at.numbers))),
+            Self::Other(FrameRef { bytes, at }) => decode(bytes.slice(at.start as usize..at.end as usize)),
+        }
+    }
+}
+
+/// Most frames of one chunk: what is done with a chunk is done in one go.
+pub const CHUNK_FRAMES_MAX: usize = 1024;
 
 /// Whole frames that were read together.
 #[derive(Debug, Default)]
 pub struct Chunk {
     bytes: Bytes,
-    items: Vec<Item>,
+    items: Vec<Place>,
     /// How many of them have been passed over.
     passed: usize,
 }
@@ -95,8 +182,8 @@ impl Chunk {
         Self::default()
     }
 
-    /// Takes all whole frames off the front of `buf`, instead of those that were here. A frame of more than `max_bytes`
-    /// bytes, without its length, is an error.
+    /// Takes whole frames off the front of `buf`, at most [`CHUNK_FRAMES_MAX`] of them, instead of those that were here. A
+    /// frame of more than `max_bytes` bytes, without its length, is an error.
     ///
     /// # Errors
     /// [`WireError`] when the stream has lost its place; the frames before that are here.
@@ -105,6 +192,9 @@ impl Chunk {
         self.passed = 0;
         let mut at = 0;
         let result = loop {
+            if self.items.len() == CHUNK_FRAMES_MAX {
+                break Ok(());
+            }
             let rest = buf.get(at..).unwrap_or_default();
             let (start, end) = match front(rest, max_bytes) {
                 Ok(Front::Frame {
@@ -115,14 +205,14 @@ impl Chunk {
                 Err(error) => break Err(error),
             };
             // A chunk of more than 4 GiB is two.
-            if u32::try_from(end).is_err() {
+            let (Ok(start_u32), Ok(end_u32)) = (u32::try_from(start), u32::try_from(end)) else {
                 break Ok(());
-            }
-            let item = match buf.get(..end).and_then(|frame| message_at(frame, start)) {
-                Some(message) => Item::Message(message),
-                None => Item::Other(start..end),
             };
-            self.items.push(item);
+            let place = match buf.get(..end).and_then(|frame| message_at(frame, start)) {
+                Some(message) => Place::Message(message),
+                None => Place::Other(start_u32..end_u32),
+            };
+            self.items.push(place);
             at = end;
         };
         self.bytes = match at {
@@ -135,13 +225,23 @@ impl Chunk {
     /// The next frame.
     #[must_use]
     #[inline]
-    pub fn front(&self) -> Option<&Item> {
-        self.items.get(self.passed)
+    pub fn front(&self) -> Option<Item<'_>> {
+        self.items.get(self.passed).map(|place| self.item(place))
     }
 
     /// All frames that are still here, the next one first.
-    pub fn items(&self) -> impl Iterator<Item = &Item> {
-        self.items.get(self.passed..).unwrap_or_default().iter()
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        let rest = self.items.get(self.passed..).unwrap_or_default();
+        rest.iter().map(|place| self.item(place))
+    }
+
+    #[inline]
+    const fn item<'a>(&'a self, place: &'a Place) -> Item<'a> {
+        let bytes = &self.bytes;
+        match place {
+            Place::Message(at) => Item::Message(MessageRef { bytes, at }),
+            Place::Other(at) => Item::Other(FrameRef { bytes, at }),
+        }
     }
 
     /// Passes over the next frame.
@@ -167,64 +267,6 @@ impl Chunk {
         self.items.clear();
         self.passed = 0;
         self.bytes = Bytes::new();
-    }
-
-    /// The client that a message is for.
-    #[must_use]
-    #[inline]
-    pub fn to(&self, message: &MessageAt) -> &str {
-        self.text(message.slot.to, message.slot.to_len)
-    }
-
-    /// The client that sent a message.
-    #[must_use]
-    pub fn from(&self, message: &MessageAt) -> &str {
-        self.text(message.slot.from, message.slot.from_len)
-    }
-
-    #[inline]
-    fn text(&self, start: u32, len: u8) -> &str {
-        let bytes = self.bytes.get(range(start, len.into())).unwrap_or_default();
-        debug_assert!(
-            core::str::from_utf8(bytes).is_ok(),
-            "checked when the chunk was filled"
-        );
-        #[expect(
-            unsafe_code,
-            reason = "looked at several times a message on the hot path; a slot exists only for what `message_at` has found to be UTF-8 in these very bytes, which never change"
-        )]
-        // SAFETY: slots are made by `message_at` alone, for this chunk's bytes, after `check_names` has checked them.
-        unsafe {
-            core::str::from_utf8_unchecked(bytes)
-        }
-    }
-
-    /// Appends a message with other numbers to `out`, copied from here. The rest is as with [`encode_message`].
-    ///
-    /// # Errors
-    /// [`EncodeError`].
-    #[inline]
-    pub fn forward(
-        &self,
-        message: &MessageAt,
-        numbers: &Numbers,
-        out: &mut BytesMut,
-        max_bytes: usize,
-    ) -> Result<(), EncodeError> {
-        let body = self.bytes.get(range(message.slot.body, message.slot.body_len));
-        let names = [self.to(message), self.from(message)];
-        encode_message(names, body.unwrap_or_default(), numbers, out, max_bytes)
-    }
-
-    /// A frame, with slices of the chunk in it.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when the bytes are not a frame or break the contract: close the link.
-    pub fn decode(&self, item: &Item) -> Result<Frame, DecodeError> {
-        match item {
-            Item::Message(message) => Ok(Frame::Message(message.slot.message(&self.bytes, message.numbers))),
-            Item::Other(range) => decode(self.bytes.slice(range.clone())),
-        }
     }
 
     /// An empty batch for messages of this chunk.
@@ -269,9 +311,17 @@ pub struct Batch {
 
 impl Batch {
     /// Appends a message of the chunk that this batch was made by.
+    ///
+    /// # Panics
+    /// When it is of another chunk.
     #[inline]
-    pub fn push(&mut self, message: &MessageAt) {
-        self.slots.push(message.slot);
+    pub fn push(&mut self, message: MessageRef<'_>) {
+        assert_eq!(
+            (self.bytes.as_ptr(), self.bytes.len()),
+            (message.bytes.as_ptr(), message.bytes.len()),
+            "a batch shares the memory of one chunk"
+        );
+        self.slots.push(message.at.slot);
         self.cost += message.cost();
     }
 
@@ -399,7 +449,7 @@ mod tests {
         let mut chunk = Chunk::new();
         chunk.refill(&mut buf, 1 << 20).unwrap();
         assert_eq!(buf, part);
-        let found: Vec<Frame> = chunk.items().map(|item| chunk.decode(item).unwrap()).collect();
+        let found: Vec<Frame> = chunk.items().map(|item| item.decode().unwrap()).collect();
         assert_eq!(found, frames);
         let messages = chunk.items().filter(|item| matches!(item, Item::Message(_)));
         assert_eq!(messages.count(), 3);
@@ -422,20 +472,20 @@ mod tests {
         let (_, mut buf) = stream();
         let mut chunk = Chunk::new();
         chunk.refill(&mut buf, 1 << 20).unwrap();
-        let Some(Item::Message(at)) = chunk.front().cloned() else {
+        let Some(Item::Message(at)) = chunk.front() else {
             panic!("a message is first");
         };
         let numbers = Numbers {
             origin: 3,
             owner: 300,
             hops: 1,
-            ..at.numbers
+            ..at.numbers()
         };
         let mut out = BytesMut::new();
-        chunk.forward(&at, &numbers, &mut out, 1 << 20).unwrap();
+        at.forward(&numbers, &mut out, 1 << 20).unwrap();
         let mut sent = Chunk::new();
         sent.refill(&mut out, 1 << 20).unwrap();
-        let Some(Ok(Frame::Message(message))) = sent.front().map(|item| sent.decode(item)) else {
+        let Some(Ok(Frame::Message(message))) = sent.front().map(|item| item.decode()) else {
             panic!("it is a message");
         };
         assert_eq!(
@@ -443,7 +493,7 @@ mod tests {
             ("a", "from", &b"one"[..])
         );
         assert_eq!(message.numbers(), numbers);
-        assert!(chunk.forward(&at, &numbers, &mut out, 10).is_err());
+        assert!(at.forward(&numbers, &mut out, 10).is_err());
         assert!(out.is_empty());
     }
 
@@ -479,5 +529,16 @@ mod tests {
                 .collect();
             assert_eq!(got, expected);
         }
+    }
+
+    #[test]
+    fn a_flood_of_tiny_frames_comes_in_chunks_of_a_bounded_number() {
+        let mut buf = BytesMut::zeroed(3 * CHUNK_FRAMES_MAX + 1);
+        let (mut chunk, mut counts) = (Chunk::new(), Vec::new());
+        while !buf.is_empty() {
+            chunk.refill(&mut buf, 1 << 20).unwrap();
+            counts.push(chunk.len());
+        }
+        assert_eq!(counts, [CHUNK_FRAMES_MAX, CHUNK_FRAMES_MAX, CHUNK_FRAMES_MAX, 1]);
     }
 }

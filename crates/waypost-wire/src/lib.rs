@@ -30,7 +30,7 @@ mod r#gen {
     include!("gen/waypost.v1.rs");
 }
 
-pub use chunk::{Batch, Chunk, Item, MessageAt};
+pub use chunk::{Batch, CHUNK_FRAMES_MAX, Chunk, FrameRef, Item, MessageRef};
 #[cfg(feature = "codec")]
 pub use codec::FrameCodec;
 pub use decode::decode;

@@ -154,7 +154,7 @@ impl Cluster {
         let mut chunk = Chunk::new();
         sound(chunk.refill(&mut encoded(frame), FRAME_BYTES_MAX));
         if let Some(waypost_wire::Item::Message(message)) = chunk.front() {
-            self.last = Some(message.numbers);
+            self.last = Some(message.numbers());
         }
         let taken = self.nodes[node]
             .core

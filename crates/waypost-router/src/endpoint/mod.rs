@@ -235,8 +235,9 @@ impl<T> Endpoint<T> {
 
     /// Drops all that wait for an outcome, when nothing comes any more.
     pub fn abandon_sends(&mut self) {
-        let settings = &self.settings;
-        self.sends = Sends::new(settings.seed, settings.in_flight_max, settings.retransmit_after);
+        for id in self.sends.ids() {
+            drop(self.sends.finish(id));
+        }
     }
 
     /// Whether the endpoint wants its link closed, because the other side is silent or broke the contract.

@@ -1,7 +1,7 @@
 //! The short way through the endpoint, for messages that need nothing but to be put into the inbox.
 
 use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
-use waypost_wire::{Batch, Chunk, Message, MessageAt, Numbers};
+use waypost_wire::{Batch, Message, MessageRef, Numbers};
 
 use super::dedupe::Seen;
 use super::{Endpoint, Event, Standing};
@@ -120,8 +120,7 @@ impl<T> Endpoint<T> {
     #[inline]
     pub(crate) fn deliver_now(
         &mut self,
-        chunk: &Chunk,
-        message: &MessageAt,
+        message: MessageRef<'_>,
         origin: Option<u32>,
         is_simple: bool,
         batch: &mut Batch,
@@ -132,8 +131,8 @@ impl<T> Endpoint<T> {
             after,
             request,
             ..
-        } = message.numbers;
-        let is_simple = is_simple || self.is_simple(chunk.to(message));
+        } = message.numbers();
+        let is_simple = is_simple || self.is_simple(message.to());
         if !is_simple || request || self.inbox.has_no_room_beside(batch.cost()) {
             return false;
         }

@@ -180,7 +180,9 @@ impl Router {
                     pause,
                 },
             );
-            self.places.remove(location);
+            if self.places.get(location) == Some(&id) {
+                self.places.remove(location);
+            }
         }
         self.ended(now, id, link, true);
     }

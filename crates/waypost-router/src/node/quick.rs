@@ -6,7 +6,7 @@
 
 use bytes::BytesMut;
 use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_MAX, MonoTime};
-use waypost_wire::{Chunk, EncodeError, MessageAt, Numbers};
+use waypost_wire::{EncodeError, MessageRef, Numbers};
 
 use super::links::Link;
 use super::{LinkId, LinkKind, OwnerKey, Route, Router};
@@ -73,18 +73,12 @@ impl Router {
 
     /// Passes on a message that has come by a link. `at`: what [`owner_of`](Self::owner_of) says of its client, or `None`.
     #[inline]
-    pub(crate) fn take_now(
-        &mut self,
-        id: LinkId,
-        chunk: &Chunk,
-        message: &MessageAt,
-        at: Option<OwnerKey>,
-    ) -> Taken {
-        let numbers = message.numbers;
+    pub(crate) fn take_now(&mut self, id: LinkId, message: MessageRef<'_>, at: Option<OwnerKey>) -> Taken {
+        let numbers = message.numbers();
         if numbers.ttl_ms == 0 || numbers.hops >= HOPS_MAX {
             return Taken::No;
         }
-        let Some(way) = self.way_of(id, chunk.to(message), numbers, at) else {
+        let Some(way) = self.way_of(id, message.to(), numbers, at) else {
             return Taken::No;
         };
         if way.link == LinkId::LOCAL {
@@ -95,10 +89,15 @@ impl Router {
         }
         let is_passed = self.checked(way).is_some_and(|way| {
             self.pass(&way, numbers, |numbers, out| {
-                chunk.forward(message, numbers, out, FRAME_BYTES_MAX)
+                message.forward(numbers, out, FRAME_BYTES_MAX)
             })
         });
         if is_passed { Taken::Passed } else { Taken::No }
+    }
+
+    /// Counts a message that the endpoint in this process has taken by the short way.
+    pub(crate) const fn count_forwarded(&mut self) {
+        self.counters.forwarded += 1;
     }
 
     /// Notes that something has come by a link; false when nothing is taken from it.

@@ -58,6 +58,8 @@ pub struct FrameWriter<W = WriteHalf> {
     out: OutBuf,
     frame_bytes_max: usize,
     stall: Duration,
+    /// Something may be left in `io`, which the next flush has to see to.
+    unflushed: bool,
     /// Made at the first write that has to wait, and then used again.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -72,6 +74,7 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             out: OutBuf::new(),
             frame_bytes_max,
             stall,
+            unflushed: false,
             timer: None,
         }
     }
@@ -128,6 +131,12 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
         self.out.len()
     }
 
+    /// Whether the operating system has all that was pushed, so that nobody waits for this writer.
+    #[must_use]
+    pub const fn is_flushed(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
+    }
+
     /// Largest frame that the other side accepts, in bytes without its length prefix.
     #[must_use]
     pub const fn frame_bytes_max(&self) -> usize {
@@ -166,11 +175,14 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
     }
 
     fn poll_through(&mut self, cx: &mut Context<'_>, waiting: &mut bool) -> Poll<io::Result<()>> {
+        self.unflushed = true;
         while self.out.has_remaining() {
             ready!(poll_write(&mut self.io, &mut self.out, cx))?;
             *waiting = false;
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Writes what is encoded and then `close`, if any, and ends this direction. Best effort, for a second at most. The
@@ -298,5 +310,42 @@ mod tests {
         far.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, expected);
         rest.await.unwrap();
+    }
+
+    /// Takes everything, and is done with it only later, as TLS is.
+    #[derive(Debug, Default)]
+    struct Slow {
+        flushed: bool,
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushed {
+                Poll::Ready(Ok(()))
+            } else {
+                Poll::Pending
+            }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_the_connection_has_taken_and_not_passed_on_is_not_flushed() {
+        let mut writer = FrameWriter::new(Slow::default(), 5000, DEFAULT_WRITE_STALL);
+        assert!(writer.is_flushed());
+        writer.push(&message(10)).unwrap();
+        assert!(!writer.is_flushed());
+        assert!(!writer.flush_now());
+        assert_eq!(writer.pending_bytes(), 0);
+        assert!(!writer.is_flushed(), "somebody waits for the rest");
+        writer.io.flushed = true;
+        assert!(writer.flush_now() && writer.is_flushed());
     }
 }
