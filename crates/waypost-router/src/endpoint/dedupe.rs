@@ -4,6 +4,7 @@
 //! again, so that only what lies between the floor and the newest id has to be remembered: at most as many ids an origin
 //! as it may have in flight.
 
+use core::hash::BuildHasher as _;
 use std::collections::BTreeMap;
 
 use waypost_types::{Identity, Incarnation, Owner};
@@ -22,7 +23,8 @@ pub(crate) enum Seen {
 struct Window {
     incarnation: Incarnation,
     floor: u64,
-    seen: BTreeMap<u64, Seen>,
+    /// With whom it was for, as a hash of the address.
+    seen: BTreeMap<u64, (Seen, u64)>,
 }
 
 /// The windows of all origins.
@@ -65,7 +67,7 @@ impl Dedupe {
             window.seen = window.seen.split_off(&floor);
         }
         match window.seen.get(&id) {
-            Some(seen) => Ok(Some(*seen)),
+            Some((seen, _)) => Ok(Some(*seen)),
             None if window.seen.len() >= self.ids_max => Err(()),
             None => Ok(None),
         }
@@ -82,10 +84,22 @@ impl Dedupe {
         }
     }
 
+    /// Whether a newer one to the same client has been delivered. That named the one that had to come before it, so its
+    /// sender was done with `id` by then: what comes now is a copy that has been around for long, and is dropped.
+    pub(crate) fn is_overtaken(&self, origin: &Owner, id: u64, to: &str) -> bool {
+        let Some(window) = self.windows.get(&origin.identity) else {
+            return false;
+        };
+        let to = self.windows.hasher().hash_one(to);
+        let mut newer = window.seen.range(id.saturating_add(1)..);
+        newer.any(|(_, seen)| *seen == (Seen::Delivered, to))
+    }
+
     /// Notes what became of `id`, which [`check`](Self::check) has let through.
-    pub(crate) fn note(&mut self, origin: &Owner, id: u64, seen: Seen) {
+    pub(crate) fn note(&mut self, origin: &Owner, id: u64, to: &str, seen: Seen) {
+        let to = self.windows.hasher().hash_one(to);
         if let Some(window) = self.windows.get_mut(&origin.identity) {
-            window.seen.insert(id, seen);
+            window.seen.insert(id, (seen, to));
         }
     }
 }
@@ -99,7 +113,7 @@ mod tests {
         let origin = |n| Owner::new(Identity::new("a").unwrap(), Incarnation(n));
         let mut dedupe = Dedupe::new(0, 3);
         assert_eq!(dedupe.check(&origin(1), 5, 5), Ok(None));
-        dedupe.note(&origin(1), 5, Seen::Delivered);
+        dedupe.note(&origin(1), 5, "x", Seen::Delivered);
         assert_eq!(dedupe.check(&origin(1), 5, 5), Ok(Some(Seen::Delivered)));
         assert_eq!(dedupe.check(&origin(1), 7, 6), Ok(None));
         assert_eq!(
@@ -117,7 +131,7 @@ mod tests {
         );
         for id in 1..=3 {
             dedupe.check(&origin(2), id, 1).unwrap();
-            dedupe.note(&origin(2), id, Seen::Delivered);
+            dedupe.note(&origin(2), id, "x", Seen::Delivered);
         }
         assert_eq!(
             dedupe.check(&origin(2), 4, 1),
@@ -125,5 +139,24 @@ mod tests {
             "no more than an origin may have in flight"
         );
         assert_eq!(dedupe.check(&origin(2), 4, 2), Ok(None));
+    }
+
+    #[test]
+    fn a_copy_that_comes_behind_a_newer_one_to_its_client_is_known() {
+        let origin = Owner::new(Identity::new("a").unwrap(), Incarnation(1));
+        let mut dedupe = Dedupe::new(0, 9);
+        for (id, to, seen) in [
+            (5, "x", Seen::Delivered),
+            (6, "y", Seen::Refused(waypost_types::Outcome::Overloaded)),
+        ] {
+            assert_eq!(dedupe.check(&origin, id, 1), Ok(None));
+            dedupe.note(&origin, id, to, seen);
+        }
+        assert!(dedupe.is_overtaken(&origin, 4, "x"));
+        assert!(
+            !dedupe.is_overtaken(&origin, 4, "y"),
+            "what was refused is not delivered"
+        );
+        assert!(!dedupe.is_overtaken(&origin, 6, "x"));
     }
 }

@@ -7,6 +7,9 @@ use super::dedupe::Seen;
 use super::{Endpoint, Event, RequestToken};
 use crate::outbox::unpinned;
 
+/// A message that has come so far has been sent back at least once, and later ones may have come another way.
+pub(super) const HOPS_OF_STRAYS: u8 = 2;
+
 impl<T> Endpoint<T> {
     /// A message whose `origin` is this endpoint's own number of the sending server.
     pub(super) fn on_message(&mut self, now: MonoTime, message: Message) {
@@ -47,7 +50,7 @@ impl<T> Endpoint<T> {
                 if !is_in {
                     self.refuse(&message, Outcome::Overloaded);
                 } else if id != 0 {
-                    self.note(origin, id, Seen::Delivered);
+                    self.note(origin, id, message.to(), Seen::Delivered);
                     self.acks_for(origin).delivered.push(id);
                 }
             }
@@ -62,6 +65,10 @@ impl<T> Endpoint<T> {
         }
         let owner = self.origins.get(origin as usize)?;
         match self.dedupe.check(owner, message.id, message.floor) {
+            Ok(None) if message.hops >= HOPS_OF_STRAYS => self
+                .dedupe
+                .is_overtaken(owner, message.id, message.to())
+                .then_some(None),
             Ok(None) => None,
             Ok(seen) => Some(seen),
             Err(()) => Some(None),
@@ -89,9 +96,9 @@ impl<T> Endpoint<T> {
         }
     }
 
-    fn note(&mut self, origin: u32, id: u64, seen: Seen) {
+    fn note(&mut self, origin: u32, id: u64, to: &str, seen: Seen) {
         if let Some(owner) = self.origins.get(origin as usize) {
-            self.dedupe.note(owner, id, seen);
+            self.dedupe.note(owner, id, to, seen);
         }
     }
 
@@ -109,7 +116,7 @@ impl<T> Endpoint<T> {
     pub(super) fn refuse(&mut self, message: &Message, outcome: Outcome) {
         let origin = message.origin;
         if message.id != 0 && self.is_in_order(message) {
-            self.note(origin, message.id, Seen::Refused(outcome));
+            self.note(origin, message.id, message.to(), Seen::Refused(outcome));
         }
         self.fail(origin, message, outcome, false);
     }

@@ -4,6 +4,7 @@ use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
 use waypost_wire::{Batch, Message, MessageRef, Numbers};
 
 use super::dedupe::Seen;
+use super::deliver::HOPS_OF_STRAYS;
 use super::{Endpoint, Event, Standing};
 
 /// Every link takes a frame of so many bytes.
@@ -130,6 +131,7 @@ impl<T> Endpoint<T> {
             floor,
             after,
             request,
+            hops,
             ..
         } = message.numbers();
         let is_simple = is_simple || self.is_simple(message.to());
@@ -140,6 +142,9 @@ impl<T> Endpoint<T> {
             let Some(owner) = origin.and_then(|origin| self.origins.get(origin as usize)) else {
                 return false;
             };
+            if id != 0 && hops >= HOPS_OF_STRAYS {
+                return false;
+            }
             if id != 0 && self.dedupe.check(owner, id, floor) != Ok(None) {
                 return false;
             }
@@ -147,7 +152,7 @@ impl<T> Endpoint<T> {
                 return false;
             }
             if id != 0 {
-                self.dedupe.note(owner, id, Seen::Delivered);
+                self.dedupe.note(owner, id, chunk.to(message), Seen::Delivered);
                 self.acks_for(origin.unwrap_or_default()).delivered.push(id);
             }
         }

@@ -14,6 +14,8 @@ pub(crate) struct Parcel {
     pub(crate) message: Message,
     pub(crate) origin: OwnerKey,
     pub(crate) expires: MonoTime,
+    /// The server that sent it back last.
+    pub(crate) back_from: Option<OwnerKey>,
 }
 
 impl Parcel {
@@ -26,6 +28,7 @@ impl Parcel {
             message,
             origin,
             expires: now + ttl,
+            back_from: None,
         }
     }
 }
@@ -121,6 +124,7 @@ impl Router {
             mut message,
             origin,
             expires,
+            ..
         } = parcel;
         let (Some(origin), Some(owner)) = (
             self.alias(id, origin),

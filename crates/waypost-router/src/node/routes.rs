@@ -141,8 +141,12 @@ impl Router {
             return self.fail(&parcel, Outcome::Unreachable);
         }
         match self.routes.get_mut(parcel.message.to()) {
-            Some(Route::At { owner, .. }) => {
-                let owner = *owner;
+            Some(Route::At { owner, seq }) => {
+                let (owner, is_claimed) = (*owner, seq.0 != 0);
+                if parcel.message.id == 0 && parcel.back_from == Some(owner) && is_claimed {
+                    // It has claimed the client since, and may have had later ones, which were on their way already.
+                    return self.fail(&parcel, Outcome::Unreachable);
+                }
                 self.forward(now, owner, parcel);
             }
             Some(Route::Waiting(_)) => self.hold(now, parcel),
@@ -191,7 +195,7 @@ impl Router {
     }
 
     /// A message came back: its server does not hold the client.
-    pub(super) fn came_back(&mut self, now: MonoTime, from: Option<OwnerKey>, parcel: Parcel) {
+    pub(super) fn came_back(&mut self, now: MonoTime, from: Option<OwnerKey>, mut parcel: Parcel) {
         if parcel.message.hops > HOPS_MAX {
             return self.fail(&parcel, Outcome::NotConnected);
         }
@@ -215,6 +219,7 @@ impl Router {
             // Only the store says that this server holds it, and the server says no.
             self.audit_later(now, address.clone(), Said::No);
         }
+        parcel.back_from = from;
         let (waiting, was_at) = self.unsettle(&address);
         waiting.bounced_from = from;
         let fresh = was_at || waiting.is_settled();

@@ -40,9 +40,10 @@ struct Newest {
 impl Newest {
     /// Notes a delivery; the newer number that it comes after, if it must not.
     fn note(&mut self, sent: &Sent, may_be_late: bool) -> Option<u64> {
-        // One whose sender knows that it may still come comes late at most behind best-effort ones.
-        let is_unknown = sent.outcome == Some(Outcome::Unknown);
-        let newest = if is_unknown {
+        // One whose sender knows that it may still come, or which has been delivered elsewhere and is a copy that has been
+        // around for long, comes late at most behind best-effort ones.
+        let is_stray = sent.outcome == Some(Outcome::Unknown) || !sent.delivered_to.is_empty();
+        let newest = if is_stray {
             self.acked
         } else {
             self.acked.max(self.best_effort)

@@ -34,9 +34,9 @@ pub const FLAWS: &[Flaw] = &[
             "            _ => self.bounce(message),\n        }\n    }\n\n    /// What became",
             "            _ if FLAW => {
                 let id = message.id;
-                let event = self.event(origin, message);
+                let event = self.event(origin, message.clone());
                 if self.inbox.offer(event) && id != 0 {
-                    self.note(origin, id, Seen::Delivered);
+                    self.note(origin, id, message.to(), Seen::Delivered);
                     self.acks_for(origin).delivered.push(id);
                 }
             }
