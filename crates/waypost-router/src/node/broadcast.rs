@@ -1,6 +1,6 @@
 //! Broadcast: one frame a node, fanned out there to its servers, and by them to their clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use waypost_types::{Identity, MonoTime};
 use waypost_wire::{Broadcast, Frame};
@@ -207,6 +207,11 @@ impl Router {
         }
         collect.unreached.sort();
         collect.unreached.dedup();
+        // One that has gone to another node meanwhile may have been reached by both.
+        let mut counted = BTreeSet::new();
+        collect
+            .reached
+            .retain(|(identity, _)| counted.insert(identity.clone()));
         let Collect {
             link,
             token,

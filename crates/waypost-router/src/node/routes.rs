@@ -44,6 +44,8 @@ pub(crate) struct Waiting {
     pub(crate) restoring: u32,
     /// The newest claim known.
     pub(crate) known: Option<(OwnerKey, Seq)>,
+    /// The newest claim that has beaten one of this server's which is not finished.
+    beaten: Option<(OwnerKey, Seq)>,
     pub(crate) looking_up: bool,
     /// A look-up is due later.
     pub(crate) again: bool,
@@ -123,9 +125,17 @@ impl Waiting {
         self.void = None;
     }
 
+    /// A claim of this server's is under way, if any is, and a newer one has the client already.
+    pub(super) fn beat(&mut self, owner: OwnerKey, by: Seq) {
+        if self.claims > 0 && self.beaten.is_none_or(|(_, newest)| newest < by) {
+            self.beaten = Some((owner, by));
+        }
+    }
+
     /// Notes a claim; the newest one counts.
     pub(crate) fn learn(&mut self, owner: OwnerKey, seq: Seq) {
-        if self.known.is_none_or(|(_, known)| known < seq) {
+        let is_beaten = self.beaten.is_some_and(|(of, by)| of == owner && seq < by);
+        if !is_beaten && self.known.is_none_or(|(_, known)| known < seq) {
             self.known = Some((owner, seq));
         }
     }

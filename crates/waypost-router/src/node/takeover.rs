@@ -101,6 +101,9 @@ impl Router {
             return self.tell_later(now, untold);
         };
         if self.entry(untold.loser).attached.is_some() {
+            if let Some(Route::Waiting(waiting)) = self.routes.get_mut(&untold.displaced.address) {
+                waiting.beat(untold.loser, untold.displaced.seq);
+            }
             let (address, seq) = (&untold.displaced.address, untold.displaced.seq);
             if matches!(self.routes.get(address), Some(Route::At { owner, seq: at }) if *owner == untold.loser && *at < seq)
             {
@@ -214,12 +217,14 @@ impl Router {
             self.routes.get(&address),
             Some(Route::At { owner, seq }) if *owner == key && *seq < displaced.seq
         );
-        if let Some(Route::Waiting(waiting)) = self.routes.get_mut(&address)
-            && waiting
+        if let Some(Route::Waiting(waiting)) = self.routes.get_mut(&address) {
+            waiting.beat(key, displaced.seq);
+            if waiting
                 .known
                 .is_some_and(|(known, seq)| known == key && seq < displaced.seq)
-        {
-            waiting.known = None;
+            {
+                waiting.known = None;
+            }
         }
         if at_loser {
             // What this node sends to the client from now on waits until the loser has dealt with what it has.

@@ -132,12 +132,12 @@ pub const FLAWS: &[Flaw] = &[
         name: "loser not waited for",
         edits: &[(
             "node/takeover.rs",
-            "        self.push(link, Frame::Displaced(displaced));\n    }\n\n    /// The loser cannot",
+            "        self.push(link, Frame::Displaced(displaced));\n    }\n\n    /// The loser has heard",
             "        let id = displaced.token;
         self.push(link, Frame::Displaced(displaced));
         if FLAW {
             self.on_echo(now, link, id, true);
-        }\n    }\n\n    /// The loser cannot",
+        }\n    }\n\n    /// The loser has heard",
         )],
     },
     Flaw {
@@ -308,8 +308,8 @@ pub const FLAWS: &[Flaw] = &[
             ),
             (
                 "endpoint/ops.rs",
-                "    pub(super) fn sweep(&mut self, now: MonoTime) {\n",
-                "    pub(super) fn sweep(&mut self, now: MonoTime) {
+                "    pub(super) fn announce_sample(&mut self) {\n",
+                "    pub(super) fn announce_sample(&mut self) {
         if FLAW {
             return;
         }\n",
