@@ -6,7 +6,7 @@
 use waypost_sim::story;
 use waypost_types::Outcome;
 
-const SEEDS: u64 = 1100;
+const SEEDS: u64 = 2300;
 
 #[test]
 fn promises_hold_whatever_happens() {

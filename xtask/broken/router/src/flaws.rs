@@ -93,14 +93,6 @@ pub const FLAWS: &[Flaw] = &[
         ],
     },
     Flaw {
-        name: "path not cleared before a new way",
-        edits: &[(
-            "node/routes.rs",
-            "let Some((link, owner)) = link else {\n            return self.path_clear",
-            "let Some((link, owner)) = link.filter(|_| !FLAW) else {\n            return self.path_clear",
-        )],
-    },
-    Flaw {
         name: "order dropped on takeover",
         edits: &[
             (
