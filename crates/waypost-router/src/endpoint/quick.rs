@@ -152,7 +152,7 @@ impl<T> Endpoint<T> {
                 return false;
             }
             if id != 0 {
-                self.dedupe.note(owner, id, chunk.to(message), Seen::Delivered);
+                self.dedupe.note(owner, id, message.to(), Seen::Delivered);
                 self.acks_for(origin.unwrap_or_default()).delivered.push(id);
             }
         }
