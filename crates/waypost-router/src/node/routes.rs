@@ -152,8 +152,9 @@ impl Router {
         }
         match self.routes.get_mut(parcel.message.to()) {
             Some(Route::At { owner, seq }) => {
-                let (owner, is_claimed) = (*owner, seq.0 != 0);
-                if parcel.message.id == 0 && parcel.back_from == Some(owner) && is_claimed {
+                let (owner, seq) = (*owner, *seq);
+                let is_claimed_since = |(from, by): (OwnerKey, Seq)| from == owner && seq.0 != 0 && seq != by;
+                if parcel.message.id == 0 && parcel.back_from.is_some_and(is_claimed_since) {
                     // It has claimed the client since, and may have had later ones, which were on their way already.
                     return self.fail(&parcel, Outcome::Unreachable);
                 }
@@ -229,8 +230,10 @@ impl Router {
             // Only the store says that this server holds it, and the server says no.
             self.audit_later(now, address.clone(), Said::No);
         }
-        parcel.back_from = from;
         let (waiting, was_at) = self.unsettle(&address);
+        let by = waiting.void.or(waiting.known);
+        let by = by.filter(|(owner, _)| from == Some(*owner));
+        parcel.back_from = from.map(|from| (from, by.map_or(Seq(0), |(_, seq)| seq)));
         waiting.bounced_from = from;
         let fresh = was_at || waiting.is_settled();
         self.put_back(now, &address, parcel, false);
