@@ -1,6 +1,6 @@
 //! The short way through a process's machines: for messages whose route is known, and many of them at once.
 //!
-//! What is done here is what the long way ([`Router::handle_frame`], [`Endpoint::handle_frame`](crate::Endpoint)) would
+//! What is done here is what the long way ([`Router::handle_frame`](crate::Router::handle_frame), [`Endpoint::handle_frame`](crate::Endpoint)) would
 //! have done, in the same order; a message that needs more than that takes the long way, and all that came before it has
 //! gone in by then.
 
