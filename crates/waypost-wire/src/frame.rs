@@ -257,14 +257,13 @@ impl Delivery {
     /// The client it is for.
     #[must_use]
     pub fn to(&self) -> &str {
-        text(self.names.get(..usize::from(self.to_len)))
+        text(receiver(&self.names, self.to_len))
     }
 
     /// The client that sent it.
     #[must_use]
     pub fn from(&self) -> &str {
-        let start = self.names.len().saturating_sub(usize::from(self.from_len));
-        text(self.names.get(start..))
+        text(sender(&self.names, self.from_len))
     }
 }
 
@@ -368,14 +367,13 @@ impl Message {
     /// The client it is for.
     #[must_use]
     pub fn to(&self) -> &str {
-        text(self.names.get(..usize::from(self.to_len)))
+        text(receiver(&self.names, self.to_len))
     }
 
     /// The client that sent it.
     #[must_use]
     pub fn from(&self) -> &str {
-        let start = self.names.len().saturating_sub(usize::from(self.from_len));
-        text(self.names.get(start..))
+        text(sender(&self.names, self.from_len))
     }
 
     /// All but its addresses and its body.
@@ -408,13 +406,12 @@ impl Message {
 
     /// The bytes of [`Message::to`].
     pub(crate) fn receiver_utf8(&self) -> &[u8] {
-        self.names.get(..usize::from(self.to_len)).unwrap_or_default()
+        receiver(&self.names, self.to_len)
     }
 
     /// The bytes of [`Message::from`].
     pub(crate) fn sender_utf8(&self) -> &[u8] {
-        let start = self.names.len().saturating_sub(usize::from(self.from_len));
-        self.names.get(start..).unwrap_or_default()
+        sender(&self.names, self.from_len)
     }
 
     /// The same message in one allocation of its own, so that it no longer keeps the buffer alive into which its frame
@@ -481,11 +478,20 @@ fn len_u8(address: &str) -> u8 {
     u8::try_from(address.len()).unwrap_or(u8::MAX)
 }
 
+/// The receiver's address, at the front of a message's names.
+fn receiver(names: &[u8], to_len: u8) -> &[u8] {
+    names.get(..usize::from(to_len)).unwrap_or_default()
+}
+
+/// The sender's address, at the end of a message's names.
+fn sender(names: &[u8], from_len: u8) -> &[u8] {
+    let start = names.len().saturating_sub(usize::from(from_len));
+    names.get(start..).unwrap_or_default()
+}
+
 /// Checked when the message was made.
-fn text(bytes: Option<&[u8]>) -> &str {
-    bytes
-        .and_then(|bytes| core::str::from_utf8(bytes).ok())
-        .unwrap_or_default()
+fn text(address: &[u8]) -> &str {
+    core::str::from_utf8(address).unwrap_or_default()
 }
 
 /// Outcomes of one origin's messages.
