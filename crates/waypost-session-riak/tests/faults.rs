@@ -333,7 +333,9 @@ async fn a_store_that_opens_waits_until_every_node_allows_siblings() {
     let nodes = options.start().await.unwrap();
     // The second finds them set at its first node, and others do not know yet.
     let (one, two) = tokio::join!(open(&nodes), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while (0..3).all(|node| nodes.buckets_with_props(node) == 0) {
+            tokio::task::yield_now().await;
+        }
         open(&nodes).await
     });
     for (node, store) in (0..3).zip([&one, &two, &one]) {

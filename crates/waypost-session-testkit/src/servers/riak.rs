@@ -261,6 +261,12 @@ impl RiakStandIn {
         self.nodes.iter().map(|running| running.node.requests()).sum()
     }
 
+    /// How many buckets have properties of their own, as far as a node knows.
+    #[must_use]
+    pub fn buckets_with_props(&self, node: usize) -> usize {
+        self.cluster.buckets_with_props(node)
+    }
+
     /// How many objects whose keys begin like this are stored, tombstones left out.
     #[must_use]
     pub fn objects(&self, prefix: &str) -> usize {

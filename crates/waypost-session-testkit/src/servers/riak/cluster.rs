@@ -121,6 +121,10 @@ impl Cluster {
         effective(&state.types, &state.buckets[node], bucket)
     }
 
+    pub(super) fn buckets_with_props(&self, node: usize) -> usize {
+        self.state().buckets[node].len()
+    }
+
     /// `None` sets them back. The other nodes learn it later.
     pub(super) fn set_props(self: &Arc<Self>, node: usize, bucket: &str, set: Option<Map<String, Value>>) {
         self.learn(node, bucket, set.clone());
