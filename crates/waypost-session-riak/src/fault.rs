@@ -138,17 +138,18 @@ pub(crate) fn of_status(host: &str, status: u16, text: bool, body: &str) -> Faul
             fault(ErrorKind::Unavailable, "").again(Again::Later).sent(true)
         }
         503 if body.contains("timed out") => fault(ErrorKind::Timeout, "").again(Again::Elsewhere).sent(true),
-        // Fewer replicas than are asked for: `PR-value unsatisfied` and the like.
-        503 if body.contains("unsatisfied") => fault(ErrorKind::Unavailable, "")
-            .again(Again::Later)
-            .sent(true)
-            .apart(),
+        // Fewer replicas than are asked for: `PR-value unsatisfied`, `Too Many write failures to satisfy W/DW` and the like.
+        503 if body.contains("unsatisfied") || body.contains("write failures") => {
+            fault(ErrorKind::Unavailable, "")
+                .again(Again::Later)
+                .sent(true)
+                .apart()
+        }
         502..=504 => fault(ErrorKind::Unavailable, "").again(Again::Later).sent(true),
         408 | 429 => fault(ErrorKind::Unavailable, "").again(Again::Later),
-        // Anything else of this kind is a crash inside the node: another may do better.
-        500 => fault(ErrorKind::Unexpected, "")
-            .again(Again::Elsewhere)
-            .sent(true),
+        // Anything else of this kind is a crash inside the node, as while it stops: another may do better, or itself when it
+        // is back.
+        500 => fault(ErrorKind::Unexpected, "").again(Again::Later).sent(true),
         _ => fault(
             ErrorKind::Unexpected,
             ": is this Riak's HTTP interface, and nothing in between?",
@@ -213,7 +214,7 @@ mod tests {
                 ErrorKind::LimitExceeded,
                 Again::Never,
             ),
-            (500, false, "<html>stack", ErrorKind::Unexpected, Again::Elsewhere),
+            (500, false, "<html>stack", ErrorKind::Unexpected, Again::Later),
             (
                 503,
                 true,
@@ -225,6 +226,13 @@ mod tests {
                 503,
                 true,
                 "PW-value unsatisfied: 1/2\n",
+                ErrorKind::Unavailable,
+                Again::Later,
+            ),
+            (
+                503,
+                false,
+                "Too Many write failures to satisfy W/DW\n",
                 ErrorKind::Unavailable,
                 Again::Later,
             ),

@@ -206,9 +206,13 @@ impl RiakStore {
         ))
     }
 
-    /// The owner's own live lease, or what a renewal answers instead.
+    /// The owner's own lease, or what a renewal answers instead. A stale one will do: its owner asks, so it lives.
     pub(crate) fn own_lease(&self, owner: &Owner, read: &Read) -> Result<Record, Renewal> {
-        let Some(record) = read.record.as_ref().filter(|_| read.standing == Standing::Live) else {
+        let Some(record) = read
+            .record
+            .as_ref()
+            .filter(|_| matches!(read.standing, Standing::Live | Standing::Stale))
+        else {
             return Err(Renewal::Gone);
         };
         match record.incarnation.cmp(&owner.incarnation.0) {

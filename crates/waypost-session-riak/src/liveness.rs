@@ -9,8 +9,9 @@ use waypost_types::{Identity, Incarnation, MonoTime, Owner};
 
 use crate::lease::Record;
 
-/// Beyond this age by the datastore's own clock, a lease that this handle sees for the first time is over: it spares fresh
-/// handles from waiting out the terms of those that died long ago. The clocks of two Riak nodes never differ by as much.
+/// Beyond this age by the datastore's own clock, a lease that this handle sees for the first time is taken for dead: it spares
+/// fresh handles from waiting out the terms of those that died long ago. The clocks of two Riak nodes should not differ by as
+/// much; where they do, a live server is overlooked until its next heartbeat, and nothing worse.
 fn hopeless(record: &Record) -> Duration {
     record.term() * 2 + Duration::from_secs(60)
 }
@@ -19,6 +20,8 @@ fn hopeless(record: &Record) -> Duration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Live,
+    /// Seen for the first time, or as it was then, and long since written by the datastore's clock: most likely dead.
+    Stale,
     /// Its counter stands still: its server is dead, and does not know it yet if it is not.
     Lapsed,
     /// It was ended.
@@ -76,13 +79,18 @@ impl Liveness {
             .watch
             .observe_read(asked, self.clock.now(), &owner, record.counter, record.term());
         let aged = before.is_none() && age.is_some_and(|age| age > hopeless(record));
-        let dead = !live || aged || (same && was_dead);
+        let stale = aged || (same && was_dead);
+        let dead = !live || stale;
         if was_dead && !dead && before.is_some_and(|(incarnation, _, _)| incarnation == owner.incarnation) {
             seen.risen += 1;
         }
         seen.last
             .insert(identity.clone(), (owner.incarnation, record.counter, dead));
-        if dead { Standing::Lapsed } else { Standing::Live }
+        match (live, stale) {
+            (false, _) => Standing::Lapsed,
+            (true, true) => Standing::Stale,
+            (true, false) => Standing::Live,
+        }
     }
 
     /// How often somebody who was dead turned out not to be.
@@ -112,25 +120,30 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_was_dead_long_before_the_first_look_is_over_until_it_moves() {
+    fn a_lease_that_was_dead_long_before_the_first_look_is_stale_until_it_moves() {
+        let liveness = Liveness::new();
+        let (identity, mut record) = lease(7);
+        record.term_ms = 60_000;
+        let old = Some(Duration::from_secs(181));
+        let judge = |record: &Record, age| liveness.judge(liveness.now(), &identity, record, age);
+        assert_eq!(judge(&record, old), Standing::Stale);
+        assert_eq!(judge(&record, None), Standing::Stale);
+        assert_eq!(liveness.risen(), 0);
+        record.counter = 8;
+        assert_eq!(judge(&record, None), Standing::Live);
+        assert_eq!(liveness.risen(), 1, "somebody was taken for dead who was not");
+    }
+
+    #[test]
+    fn only_this_handles_own_clock_makes_a_stale_lease_lapse() {
         let liveness = Liveness::new();
         let (identity, record) = lease(7);
-        let old = Some(Duration::from_secs(61));
-        assert_eq!(
-            liveness.judge(liveness.now(), &identity, &record, old),
-            Standing::Lapsed
-        );
-        assert_eq!(
-            liveness.judge(MonoTime::ZERO, &identity, &record, None),
-            Standing::Lapsed
-        );
-        assert_eq!(liveness.risen(), 0);
-        let (_, moved) = lease(8);
-        assert_eq!(
-            liveness.judge(MonoTime::ZERO, &identity, &moved, None),
-            Standing::Live
-        );
-        assert_eq!(liveness.risen(), 1, "somebody was dead who was not");
+        let judge = || liveness.judge(liveness.now(), &identity, &record, Some(Duration::from_secs(61)));
+        assert_eq!(judge(), Standing::Stale);
+        while judge() == Standing::Stale {
+            std::thread::yield_now();
+        }
+        assert_eq!(judge(), Standing::Lapsed);
     }
 
     #[test]

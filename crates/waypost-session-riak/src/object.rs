@@ -74,7 +74,8 @@ impl Objects {
             timeout: settings.timeout,
             reunions: AtomicU64::new(0),
             bucket,
-            read: format!("?r={}&pr={}", q.r, q.pr),
+            // Absence is an answer, whatever the bucket type says: else a replica that is behind fails reads.
+            read: format!("?r={}&pr={}&notfound_ok=true", q.r, q.pr),
             write: format!("?w={}&dw={}&pw={}", q.w, q.dw, q.pw),
         })
     }
@@ -199,8 +200,8 @@ impl Objects {
                 left
             };
             if bare.contains("/keys/") {
-                // The node gives up when we do.
-                request.target = format!("{bare}&timeout={}", share.as_millis().max(1));
+                // The node gives up shortly before we do: so one whose replicas are silent is told from one that hangs.
+                request.target = format!("{bare}&timeout={}", (share - share / 8).as_millis().max(1));
             }
             let answer = self.http.send(&host, &request, share).await;
             drop(slot);

@@ -29,7 +29,8 @@ impl RiakStore {
         let read = self.read_lease(&owner.identity, deadline).await?;
         let live = read
             .record
-            .filter(|record| read.standing == Standing::Live && record.incarnation == owner.incarnation.0);
+            .filter(|_| matches!(read.standing, Standing::Live | Standing::Stale))
+            .filter(|record| record.incarnation == owner.incarnation.0);
         let Some(mut record) = live else {
             // Nobody is left who could believe it.
             return Ok(());

@@ -124,7 +124,7 @@ async fn race(seed: u64, nodes: usize, count: usize, rounds: usize) -> usize {
             }
         }
         // All messages have arrived and all replicas agree.
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        cluster.settled().await;
         let mut seen = BTreeSet::new();
         for store in &stores {
             let held = store.lookup(&address).await.unwrap();

@@ -10,9 +10,13 @@ mod cluster;
 mod dates;
 mod fault;
 mod http;
+mod network;
+mod options;
 mod props;
 mod replica;
+mod response;
 mod routes;
+mod shown;
 mod tls;
 
 use core::time::Duration;
@@ -23,119 +27,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use fault::RiakFault;
+pub use options::RiakOptions;
 
 use cluster::Cluster;
 
 /// How long a node that starts knows no route, and how long it is not ready then.
 const NO_ROUTE: Duration = Duration::from_millis(50);
 const NOT_READY: Duration = Duration::from_millis(300);
-
-/// What a stand-in is to be like.
-#[derive(Debug, Clone)]
-pub struct RiakOptions {
-    nodes: usize,
-    delay: Duration,
-    seed: u64,
-    credentials: Option<(String, String)>,
-    tls: bool,
-    gossip: Duration,
-}
-
-impl Default for RiakOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl RiakOptions {
-    /// One node, whose replicas answer at once, without users.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            nodes: 1,
-            delay: Duration::ZERO,
-            seed: 1,
-            credentials: None,
-            tls: false,
-            gossip: Duration::ZERO,
-        }
-    }
-
-    /// So many nodes, at least one.
-    #[must_use]
-    pub const fn nodes(mut self, nodes: usize) -> Self {
-        self.nodes = if nodes == 0 { 1 } else { nodes };
-        self
-    }
-
-    /// Each message to a replica takes up to that long, at random.
-    #[must_use]
-    pub const fn delay(mut self, longest: Duration) -> Self {
-        self.delay = longest;
-        self
-    }
-
-    /// So long after one node the others learn of a bucket's properties.
-    #[must_use]
-    pub const fn gossip(mut self, after: Duration) -> Self {
-        self.gossip = after;
-        self
-    }
-
-    /// What decides the delays and which requests fail.
-    #[must_use]
-    pub const fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Demands basic authentication, which goes by [`tls`](Self::tls) alone.
-    #[must_use]
-    pub fn credentials(mut self, username: &str, password: &str) -> Self {
-        self.credentials = Some((username.to_owned(), password.to_owned()));
-        self
-    }
-
-    /// Answers by TLS alone, under a certificate of its own.
-    #[must_use]
-    pub const fn tls(mut self) -> Self {
-        self.tls = true;
-        self
-    }
-
-    /// Starts the nodes on free ports.
-    ///
-    /// # Errors
-    /// When a port cannot be bound.
-    pub async fn start(self) -> io::Result<RiakStandIn> {
-        let cluster = Arc::new(Cluster::new(self.nodes, self.delay, self.gossip, self.seed));
-        let tls = self.tls.then(tls::Tls::new).transpose()?;
-        let mut nodes = Vec::new();
-        for index in 0..self.nodes {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            let port = listener.local_addr()?.port();
-            let authorization = self
-                .credentials
-                .as_ref()
-                .map(|(user, password)| http::basic(user, password));
-            let acceptor = tls.as_ref().map(tls::Tls::acceptor);
-            let node = http::Node::new(index, Arc::clone(&cluster), authorization, acceptor);
-            let node = Arc::new(node);
-            let task = tokio::spawn(http::serve(listener, Arc::clone(&node)));
-            nodes.push(Running {
-                port,
-                node,
-                task: Mutex::new(Some(task)),
-            });
-        }
-        Ok(RiakStandIn {
-            nodes,
-            cluster,
-            credentials: self.credentials,
-            tls,
-        })
-    }
-}
 
 #[derive(Debug)]
 struct Running {
@@ -248,6 +146,42 @@ impl RiakStandIn {
         });
         *running.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         Ok(())
+    }
+
+    /// A node stands still: its port accepts, and neither its clients nor the other nodes hear from it. What they tell it
+    /// meanwhile it takes when it goes on.
+    pub fn suspend(&self, node: usize) {
+        self.set_suspended(node, true);
+    }
+
+    /// A node that stood still goes on.
+    pub fn resume(&self, node: usize) {
+        self.set_suspended(node, false);
+    }
+
+    fn set_suspended(&self, node: usize, suspended: bool) {
+        if let Some(running) = self.nodes.get(node) {
+            self.cluster.network().suspend(node, suspended);
+            running.node.suspend(suspended);
+        }
+    }
+
+    /// Waits until all that nodes have told each other has arrived, which it does not at a node that is suspended.
+    pub async fn settled(&self) {
+        self.cluster.network().settled().await;
+    }
+
+    /// The clock of a node goes ahead by so much more.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn advance(&self, node: usize, by: Duration) {
+        self.cluster.advance(node, by);
+    }
+
+    /// A node loses what it has stored, with its disk.
+    pub fn forget(&self, node: usize) {
+        self.cluster.forget(node);
     }
 
     /// Forgets all objects, as after a disaster.

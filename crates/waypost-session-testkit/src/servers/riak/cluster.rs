@@ -1,27 +1,27 @@
 //! The nodes together: replicas, quorums, and the time that messages take.
 
+mod coordinate;
+
 use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 
-use super::clock::Clock;
+use super::network::Network;
 use super::props;
-use super::replica::{Content, Name, Object, Replica, Rules};
+use super::replica::{Content, Name, Replica, Rules};
 use crate::Rng;
 
 /// How many replicas an object has.
 pub(super) const REPLICAS: usize = 3;
-const SIBLINGS_MAX: usize = 100;
 
 /// All nodes.
 #[derive(Debug)]
 pub(super) struct Cluster {
     nodes: usize,
-    delay: Duration,
+    network: Arc<Network>,
     gossip: Duration,
     state: Mutex<State>,
 }
@@ -35,6 +35,8 @@ struct State {
     types: HashMap<String, Map<String, Value>>,
     /// Properties that were set, by bucket with its type, as each node knows them.
     buckets: Vec<HashMap<String, Map<String, Value>>>,
+    /// How far each node's clock is ahead.
+    ahead: Vec<Duration>,
 }
 
 /// Why a write was not done.
@@ -44,11 +46,20 @@ pub(super) enum WriteError {
     PrimariesMissing { have: usize, need: usize },
 }
 
+/// How a read is to be answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quorum {
+    /// How many replicas must answer.
+    pub(super) r: usize,
+    /// Whether one that has nothing counts as one that answers.
+    pub(super) notfound_ok: bool,
+}
+
 impl Cluster {
     pub(super) fn new(nodes: usize, delay: Duration, gossip: Duration, seed: u64) -> Self {
         Self {
             nodes,
-            delay,
+            network: Arc::new(Network::new(nodes, delay, seed)),
             gossip,
             state: Mutex::new(State {
                 replicas: (0..REPLICAS).map(|_| Replica::default()).collect(),
@@ -57,6 +68,7 @@ impl Cluster {
                 writes: 0,
                 types: HashMap::from([("default".to_owned(), props::defaults())]),
                 buckets: vec![HashMap::new(); nodes],
+                ahead: vec![Duration::ZERO; nodes],
             }),
         }
     }
@@ -153,12 +165,28 @@ impl Cluster {
         props::rules(&self.props(node, bucket).unwrap_or_default())
     }
 
-    fn pause(&self) -> Duration {
-        if self.delay.is_zero() {
-            return Duration::ZERO;
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// A node's clock goes ahead of the others' by so much more.
+    pub(super) fn advance(&self, node: usize, by: Duration) {
+        self.state().ahead[node] += by;
+    }
+
+    /// What a node's clock shows.
+    pub(super) fn now(&self, node: usize) -> SystemTime {
+        SystemTime::now() + self.state().ahead[node]
+    }
+
+    /// The disk of a node is lost.
+    pub(super) fn forget(&self, node: usize) {
+        let nodes = self.nodes;
+        let mut state = self.state();
+        let replicas = state.replicas.iter_mut().enumerate();
+        for (_, replica) in replicas.filter(|(index, _)| index % nodes == node) {
+            replica.clear();
         }
-        let micros = usize::try_from(self.delay.as_micros()).unwrap_or(usize::MAX);
-        Duration::from_micros(self.state().rng.below(micros) as u64)
     }
 
     /// How many replicas are on nodes that are up.
@@ -179,121 +207,20 @@ impl Cluster {
             .collect()
     }
 
-    /// Reads what the first `quorum` replicas to answer have.
-    pub(super) async fn read(self: &Arc<Self>, node: usize, name: &Name, quorum: usize) -> Object {
-        let rules = self.rules(node, &name.0);
-        let (sender, mut answers) = mpsc::unbounded_channel();
-        for index in 0..REPLICAS {
-            let (cluster, name, sender) = (Arc::clone(self), name.clone(), sender.clone());
-            self.after_a_while(move || {
-                let object = cluster.state().replicas[index].objects().get(&name).cloned();
-                let _ = sender.send(object);
-            });
-        }
-        let mut merged = Object::default();
-        for _ in 0..quorum.max(1) {
-            if let Some(Some(object)) = answers.recv().await {
-                merged.merge(&object, rules);
-            }
-        }
-        merged
-    }
-
-    /// Writes through one replica, which is the node's own, to all; returns when `quorum` have it, with what these have then.
-    pub(super) async fn write(
-        self: &Arc<Self>,
+    /// A value that is written now, by the clock of a node.
+    pub(super) fn content(
+        &self,
         node: usize,
-        name: &Name,
-        context: Clock,
-        content: Content,
-        quorum: usize,
-        primaries: usize,
-    ) -> Result<Object, WriteError> {
-        let rules = self.rules(node, &name.0);
-        let coordinator = node % REPLICAS;
-        let have = self.primaries();
-        if have < primaries {
-            return Err(WriteError::PrimariesMissing {
-                have,
-                need: primaries,
-            });
-        }
-        let written = {
-            let mut state = self.state();
-            state.writes += 1;
-            // Each object at each replica is an actor of its own epoch, so that a forgotten object does not confuse.
-            let known = state.replicas[coordinator].objects().contains_key(name);
-            let epoch = if known { 0 } else { state.writes };
-            let object = state.replicas[coordinator]
-                .objects()
-                .entry(name.clone())
-                .or_default();
-            let mut after = object.clone();
-            after.write(&format!("v{coordinator}.{epoch}"), &context, content, rules);
-            if after.siblings.len() > SIBLINGS_MAX {
-                return Err(WriteError::TooManySiblings(after.siblings.len()));
-            }
-            *object = after.clone();
-            after
-        };
-        let (sender, mut answers) = mpsc::unbounded_channel();
-        let _ = sender.send(written.clone());
-        for index in (0..REPLICAS).filter(|index| *index != coordinator) {
-            let (cluster, name, sender) = (Arc::clone(self), name.clone(), sender.clone());
-            let written = written.clone();
-            self.after_a_while(move || {
-                let mut state = cluster.state();
-                let object = state.replicas[index].objects().entry(name).or_default();
-                object.merge(&written, rules);
-                let _ = sender.send(object.clone());
-            });
-        }
-        let mut merged = Object::default();
-        for _ in 0..quorum.max(1) {
-            if let Some(object) = answers.recv().await {
-                merged.merge(&object, rules);
-            }
-        }
-        Ok(merged)
-    }
-
-    /// A tombstone that no write has met is forgotten at last.
-    pub(super) fn reap_later(self: &Arc<Self>, name: Name, tombstone: Object) {
-        let cluster = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_secs(3)).await;
-            let mut state = cluster.state();
-            if state.replicas.iter().any(|replica| replica.down) {
-                // Only when all of an object's own replicas have it is a tombstone forgotten.
-                return;
-            }
-            for replica in &mut state.replicas {
-                if replica.objects().get(&name) == Some(&tombstone) {
-                    replica.objects().remove(&name);
-                }
-            }
-        });
-    }
-
-    fn after_a_while(self: &Arc<Self>, what: impl FnOnce() + Send + 'static) {
-        let pause = self.pause();
-        if pause.is_zero() {
-            return what();
-        }
-        tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            what();
-        });
-    }
-
-    /// A value that is written now.
-    pub(super) fn content(&self, value: Vec<u8>, content_type: &str, meta: Vec<(String, String)>) -> Content {
+        value: Vec<u8>,
+        content_type: &str,
+        meta: Vec<(String, String)>,
+    ) -> Content {
         Content {
             value,
             content_type: content_type.to_owned(),
             meta,
             vtag: self.vtag(),
-            modified: SystemTime::now(),
+            modified: self.now(node),
             deleted: false,
         }
     }

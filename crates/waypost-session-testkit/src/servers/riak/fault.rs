@@ -17,7 +17,9 @@ pub enum RiakFault {
     TimedOut,
     /// 503 `PW-value unsatisfied`.
     NoPrimaries,
-    /// 500 with a stack trace in HTML.
+    /// 503 `Too Many write failures to satisfy W/DW`, or `R-value unsatisfied`.
+    WriteFailures,
+    /// 500 with a stack trace in HTML, as a node that is being stopped says.
     Crash,
     /// No answer ever; a write is applied.
     Hang,

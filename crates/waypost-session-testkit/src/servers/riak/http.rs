@@ -4,10 +4,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -15,7 +15,8 @@ use tokio_rustls::TlsAcceptor;
 use super::cluster::Cluster;
 use super::dates::http_date;
 use super::fault::{Faults, RiakFault};
-use super::routes::{self, Response};
+use super::response::Response;
+use super::routes;
 
 /// The longest request line and the longest header that are taken.
 const LINE_MAX: usize = 8192;
@@ -34,6 +35,9 @@ pub(super) struct Node {
     /// Until when a node that starts knows no route, and until when it is not ready.
     starting: Mutex<Option<(Instant, Instant)>>,
     connections: Mutex<Vec<AbortHandle>>,
+    /// The process stands still.
+    suspended: watch::Sender<bool>,
+    chunked: bool,
 }
 
 struct Acceptor(TlsAcceptor);
@@ -80,6 +84,7 @@ impl Node {
         cluster: Arc<Cluster>,
         authorization: Option<String>,
         acceptor: Option<TlsAcceptor>,
+        chunked: bool,
     ) -> Self {
         Self {
             index,
@@ -90,7 +95,18 @@ impl Node {
             requests: AtomicU64::new(0),
             starting: Mutex::default(),
             connections: Mutex::default(),
+            suspended: watch::Sender::new(false),
+            chunked,
         }
+    }
+
+    pub(super) fn suspend(&self, suspended: bool) {
+        self.suspended.send_replace(suspended);
+    }
+
+    fn encode(&self, response: &Response, close: bool, head_only: bool) -> Vec<u8> {
+        let date = http_date(self.cluster.now(self.index));
+        response.encode(&date, close, head_only, self.chunked)
     }
 
     pub(super) const fn faults(&self) -> &Faults {
@@ -176,18 +192,22 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         let request = match read(&mut stream, &mut buffer).await? {
             Incoming::Request(request) => request,
             Incoming::Refused(response) => {
-                return stream.write_all(&encode(&response, true, false)).await;
+                return stream.write_all(&node.encode(&response, true, false)).await;
             }
             Incoming::End => return Ok(()),
         };
+        // Fails when the node is gone.
+        let _ = node.suspended.subscribe().wait_for(|suspended| !suspended).await;
         node.requests.fetch_add(1, Ordering::Relaxed);
         let is_ping = request.path == "/ping";
         let fault = node.start_up(is_ping).or_else(|| node.faults.draw(is_ping));
         match fault {
             Some(RiakFault::HangUp) => return Ok(()),
-            Some(RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer) if request.method == "GET" => {
+            Some(RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer | RiakFault::WriteFailures)
+                if request.method == "GET" => {}
+            Some(RiakFault::TimedOut | RiakFault::Hang | RiakFault::WriteFailures) => {
+                drop(routes::answer(node, &request).await)
             }
-            Some(RiakFault::TimedOut | RiakFault::Hang) => drop(routes::answer(node, &request).await),
             _ => {}
         }
         let keep_alive = request.header("connection") != Some("close");
@@ -195,7 +215,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         let response = match fault {
             Some(RiakFault::Hang) => return core::future::pending().await,
             Some(RiakFault::CutAnswer) => {
-                let answer = encode(&routes::answer(node, &request).await, true, head_only);
+                let answer = node.encode(&routes::answer(node, &request).await, true, head_only);
                 return stream.write_all(&answer[..answer.len().saturating_sub(5)]).await;
             }
             Some(fault) => routes::of_fault(fault, &request),
@@ -210,7 +230,8 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
             None => routes::answer(node, &request).await,
         };
         let close = !keep_alive || response.close;
-        stream.write_all(&encode(&response, close, head_only)).await?;
+        let answer = node.encode(&response, close, head_only);
+        stream.write_all(&answer).await?;
         if close {
             return Ok(());
         }
@@ -276,27 +297,6 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io
     request.body = buffer[body_at..body_at + length.min(BODY_MAX)].to_vec();
     buffer.drain(..body_at + request.body.len());
     Ok(Incoming::Request(request))
-}
-
-fn encode(response: &Response, close: bool, head_only: bool) -> Vec<u8> {
-    let mut head = format!("HTTP/1.1 {} {}\r\n", response.status, response.reason);
-    for (name, value) in &response.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("Server: stand-in for MochiWeb/3.2.2 WebMachine/3.4.0\r\n");
-    head.push_str(&format!("Date: {}\r\n", http_date(SystemTime::now())));
-    if close {
-        head.push_str("Connection: close\r\n");
-    }
-    if response.status != 204 && response.status != 304 {
-        head.push_str(&format!("Content-Length: {}\r\n", response.body.len()));
-    }
-    head.push_str("\r\n");
-    let mut bytes = head.into_bytes();
-    if !head_only {
-        bytes.extend_from_slice(&response.body);
-    }
-    bytes
 }
 
 #[cfg(test)]

@@ -54,3 +54,13 @@ pub(super) fn quorum(
     }
     Ok(count)
 }
+
+/// What a request asks for by yes or no; an error is the text of a 400.
+pub(super) fn flag(name: &str, asked: Option<&str>, props: &Map<String, Value>) -> Result<bool, String> {
+    match asked.map(str::to_ascii_lowercase).as_deref() {
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        None | Some("default") => Ok(props.get(name) == Some(&Value::Bool(true))),
+        Some(_) => Err(format!("{name} query parameter must be true or false\n")),
+    }
+}

@@ -1,81 +1,17 @@
 //! What a node answers.
 
+use core::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::clock::Clock;
-use super::cluster::{REPLICAS, WriteError};
-use super::dates::http_date;
+use super::cluster::{Quorum, REPLICAS, WriteError};
 use super::fault::RiakFault;
 use super::http::{Node, Request};
 use super::props;
-use super::replica::{Content, Name, Object};
-
-/// An answer.
-#[derive(Debug)]
-pub(super) struct Response {
-    pub(super) status: u16,
-    pub(super) reason: &'static str,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
-    pub(super) close: bool,
-}
-
-impl Response {
-    pub(super) const fn new(status: u16, reason: &'static str) -> Self {
-        Self {
-            status,
-            reason,
-            headers: Vec::new(),
-            body: Vec::new(),
-            close: false,
-        }
-    }
-
-    fn header(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.headers.push((name.to_owned(), value.into()));
-        self
-    }
-
-    fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        let mut response = self.header("Content-Type", content_type);
-        response.body = body.into();
-        response
-    }
-
-    pub(super) const fn closing(mut self) -> Self {
-        self.close = true;
-        self
-    }
-}
-
-fn text(status: u16, reason: &'static str, body: &str) -> Response {
-    Response::new(status, reason).body("text/plain", body)
-}
-
-fn html(status: u16, reason: &'static str, title: &str) -> Response {
-    let body = format!(
-        "<html><head><title>{status} {title}</title></head><body><h1>{title}</h1><p><hr><address>mochiweb+webmachine \
-         web server</address></body></html>"
-    );
-    Response::new(status, reason).body("text/html", body)
-}
-
-fn no_route() -> Response {
-    let body = "<HTML><HEAD><TITLE>404 Not Found</TITLE></HEAD><BODY><H1>Not Found</H1>The requested document was not \
-                found on this server.<P><HR><ADDRESS>mochiweb+webmachine web server</ADDRESS></BODY></HTML>";
-    Response::new(404, "Object Not Found")
-        .body("text/html", body)
-        .closing()
-}
-
-fn crash(cause: &str) -> Response {
-    let body = format!(
-        "<html><head><title>500 Internal Server Error</title></head><body><h1>Internal Server Error</h1>The server \
-         encountered an error while processing this request:<br><pre>{cause}</pre><P><HR><ADDRESS>mochiweb+webmachine \
-         web server</ADDRESS></body></html>"
-    );
-    Response::new(500, "Internal Server Error").body("text/html", body)
-}
+use super::replica::{Name, Object};
+use super::response::{Response, crash, html, no_route, text};
+use super::shown::{accepts, shown};
 
 pub(super) fn unauthorized() -> Response {
     html(401, "Unauthorized", "Unauthorized").header("WWW-Authenticate", "Basic realm=\"Riak\"")
@@ -90,6 +26,9 @@ pub(super) fn insecure() -> Response {
     )
 }
 
+/// How long a request may take that does not say so.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// What a disturbed node answers.
 pub(super) fn of_fault(fault: RiakFault, request: &Request) -> Response {
     let error = |body: &str| text(500, "Internal Server Error", body);
@@ -102,6 +41,13 @@ pub(super) fn of_fault(fault: RiakFault, request: &Request) -> Response {
             text(503, "Service Unavailable", "PR-value unsatisfied: 1/2\n")
         }
         RiakFault::NoPrimaries => text(503, "Service Unavailable", "PW-value unsatisfied: 1/2\n"),
+        // Without a content type, as it is.
+        RiakFault::WriteFailures if request.method != "GET" => {
+            let mut response = Response::new(503, "Service Unavailable");
+            response.body = b"Too Many write failures to satisfy W/DW\n".to_vec();
+            response
+        }
+        RiakFault::WriteFailures => text(503, "Service Unavailable", "R-value unsatisfied: 1/2\n"),
         RiakFault::Crash => crash("{error,{error,badarg,[]}}"),
         RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer | RiakFault::HangUp => {
             text(503, "Service Unavailable", "request timed out\n")
@@ -186,7 +132,7 @@ fn of_props(node: &Node, request: &Request, bucket: &str, mut props: Map<String,
 
 /// The quorums of a request, or what is wrong with them.
 struct Quorums {
-    r: usize,
+    read: Quorum,
     w: usize,
     pr: usize,
     pw: usize,
@@ -200,7 +146,10 @@ fn quorums(request: &Request, props: &Map<String, Value>) -> Result<Quorums, Str
         .unwrap_or(REPLICAS);
     let of = |name| props::quorum(name, request.param(name), props, n);
     Ok(Quorums {
-        r: of("r")?.min(REPLICAS),
+        read: Quorum {
+            r: of("r")?.min(REPLICAS),
+            notfound_ok: props::flag("notfound_ok", request.param("notfound_ok"), props)?,
+        },
         w: of("w")?.max(of("dw")?).min(REPLICAS),
         pr: of("pr")?.min(REPLICAS),
         pw: of("pw")?.min(REPLICAS),
@@ -218,12 +167,20 @@ async fn of_key(
         Ok(quorums) => quorums,
         Err(what) => return text(400, "Bad Request", &what),
     };
-    if let Some(bad) = request
-        .param("timeout")
-        .filter(|text| text.parse::<u64>().is_err())
-    {
-        return text(400, "Bad Request", &format!("Bad timeout value \"{bad}\"\n"));
-    }
+    let timeout = match request.param("timeout").map(str::parse) {
+        None => TIMEOUT,
+        Some(Ok(millis)) => Duration::from_millis(millis),
+        Some(Err(_)) => {
+            let bad = request.param("timeout").unwrap_or_default();
+            return text(400, "Bad Request", &format!("Bad timeout value \"{bad}\"\n"));
+        }
+    };
+    // What replicas have been told goes on.
+    let answer = tokio::time::timeout(timeout, done(node, request, name, bucket, &quorums)).await;
+    answer.unwrap_or_else(|_| text(503, "Service Unavailable", "request timed out\n"))
+}
+
+async fn done(node: &Node, request: &Request, name: Name, bucket: &str, quorums: &Quorums) -> Response {
     match request.method.as_str() {
         "GET" | "HEAD" => {
             let primaries = node.cluster.primaries();
@@ -231,11 +188,13 @@ async fn of_key(
                 let body = format!("PR-value unsatisfied: {primaries}/{}\n", quorums.pr);
                 return text(503, "Service Unavailable", &body);
             }
-            let object = node.cluster.read(node.index, &name, quorums.r).await;
-            shown(&object, request, bucket, false)
+            match read(node, &name, quorums).await {
+                Ok(object) => shown(&object, request, bucket, false),
+                Err(answer) => answer,
+            }
         }
-        "PUT" | "POST" => put(node, request, name, bucket, &quorums).await,
-        "DELETE" => delete(node, request, name, &quorums).await,
+        "PUT" | "POST" => put(node, request, name, bucket, quorums).await,
+        "DELETE" => delete(node, request, name, quorums).await,
         "OPTIONS" => html(405, "Method Not Allowed", "Method Not Allowed")
             .header("Allow", "HEAD, GET, POST, PUT, DELETE"),
         other => {
@@ -246,6 +205,14 @@ async fn of_key(
             Response::new(501, "Not Implemented").body("text/html", body)
         }
     }
+}
+
+async fn read(node: &Node, name: &Name, quorums: &Quorums) -> Result<Object, Response> {
+    let object = node.cluster.read(node.index, name, quorums.read).await;
+    object.map_err(|found| {
+        let body = format!("R-value unsatisfied: {found}/{}\n", quorums.read.r);
+        text(503, "Service Unavailable", &body)
+    })
 }
 
 /// The vclock that the client has sent; an error is the answer to one that is none.
@@ -267,14 +234,12 @@ async fn put(node: &Node, request: &Request, name: Name, bucket: &str, quorums: 
     if !accepts(request, content_type) {
         return html(406, "Not Acceptable", "Not Acceptable");
     }
-    if request.header("if-none-match") == Some("*")
-        && !node
-            .cluster
-            .read(node.index, &name, quorums.r)
-            .await
-            .is_tombstone()
-    {
-        return html(412, "Precondition Failed", "Precondition Failed");
+    if request.header("if-none-match") == Some("*") {
+        // A read that fails counts as nothing being there.
+        let there = read(node, &name, quorums).await.unwrap_or_default();
+        if !there.is_tombstone() {
+            return html(412, "Precondition Failed", "Precondition Failed");
+        }
     }
     let context = match context(request) {
         Ok(context) => context,
@@ -285,7 +250,9 @@ async fn put(node: &Node, request: &Request, name: Name, bucket: &str, quorums: 
         .filter_map(|(name, value)| Some((name.strip_prefix("x-riak-meta-")?, value)))
         .map(|(name, value)| (capitalised(name), value.to_owned()))
         .collect();
-    let content = node.cluster.content(request.body.clone(), content_type, meta);
+    let content = node
+        .cluster
+        .content(node.index, request.body.clone(), content_type, meta);
     let written = node
         .cluster
         .write(node.index, &name, context, content, quorums.w, quorums.pw)
@@ -313,7 +280,10 @@ fn of_write_error(error: WriteError) -> Response {
 }
 
 async fn delete(node: &Node, request: &Request, name: Name, quorums: &Quorums) -> Response {
-    let object = node.cluster.read(node.index, &name, quorums.r).await;
+    let object = match read(node, &name, quorums).await {
+        Ok(object) => object,
+        Err(answer) => return answer,
+    };
     if object.is_tombstone() {
         return text(404, "Object Not Found", "not found\n");
     }
@@ -325,7 +295,7 @@ async fn delete(node: &Node, request: &Request, name: Name, quorums: &Quorums) -
     };
     let mut tombstone = node
         .cluster
-        .content(Vec::new(), "application/octet-stream", Vec::new());
+        .content(node.index, Vec::new(), "application/octet-stream", Vec::new());
     tombstone.deleted = true;
     let written = node
         .cluster
@@ -340,106 +310,6 @@ async fn delete(node: &Node, request: &Request, name: Name, quorums: &Quorums) -
         }
         Err(error) => of_write_error(error),
     }
-}
-
-/// An object as GET and a PUT with `returnbody` show it.
-fn shown(object: &Object, request: &Request, bucket: &str, written: bool) -> Response {
-    if object.is_tombstone() {
-        let response = Response::new(404, "Object Not Found");
-        let response = if object.siblings.is_empty() {
-            response
-        } else {
-            response
-                .header("X-Riak-Vclock", object.clock.encode())
-                .header("X-Riak-Deleted", "true")
-        };
-        return response.body("text/plain", "not found\n");
-    }
-    let link = format!("</buckets/{bucket}>; rel=\"up\"");
-    let newest = object
-        .siblings
-        .iter()
-        .map(|sibling| sibling.content.modified)
-        .max();
-    let modified = http_date(newest.unwrap_or(std::time::UNIX_EPOCH));
-    if let [single] = object.siblings.as_slice() {
-        let content = &single.content;
-        if !written && !accepts(request, &content.content_type) {
-            return html(406, "Not Acceptable", "Not Acceptable");
-        }
-        return with_meta(
-            Response::new(200, "OK").header("X-Riak-Vclock", object.clock.encode()),
-            content,
-        )
-        .header("Link", link)
-        .header("Last-Modified", modified)
-        .header("ETag", format!("\"{}\"", content.vtag))
-        .body(&content.content_type, content.value.clone());
-    }
-    let first = object
-        .siblings
-        .first()
-        .map(|sibling| sibling.content.vtag.clone())
-        .unwrap_or_default();
-    let response = Response::new(300, "Multiple Choices")
-        .header("X-Riak-Vclock", object.clock.encode())
-        .header("Last-Modified", modified)
-        .header("ETag", format!("\"{first}\""));
-    let wants = request.header("accept").unwrap_or("*/*");
-    if !written && !wants.contains("multipart/mixed") {
-        if !wants.contains("*/*") && !wants.contains("text/plain") {
-            return html(406, "Not Acceptable", "Not Acceptable");
-        }
-        let vtags: String = object
-            .siblings
-            .iter()
-            .map(|sibling| format!("{}\n", sibling.content.vtag))
-            .collect();
-        return response.body("text/plain", format!("Siblings:\n{vtags}"));
-    }
-    let boundary: String = first.chars().rev().collect();
-    let mut body = Vec::new();
-    for sibling in &object.siblings {
-        let content = &sibling.content;
-        body.extend_from_slice(
-            format!(
-                "\r\n--{boundary}\r\nContent-Type: {}\r\nLink: {link}\r\nEtag: {}\r\nLast-Modified: {}\r\n",
-                content.content_type,
-                content.vtag,
-                http_date(content.modified)
-            )
-            .as_bytes(),
-        );
-        for (name, value) in &content.meta {
-            body.extend_from_slice(format!("X-Riak-Meta-{name}: {value}\r\n").as_bytes());
-        }
-        if content.deleted {
-            body.extend_from_slice(b"X-Riak-Deleted: true\r\n");
-        }
-        body.extend_from_slice(b"\r\n");
-        body.extend_from_slice(&content.value);
-    }
-    body.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-    response.body(&format!("multipart/mixed; boundary={boundary}"), body)
-}
-
-fn with_meta(mut response: Response, content: &Content) -> Response {
-    for (name, value) in &content.meta {
-        response = response.header(&format!("X-Riak-Meta-{name}"), value.clone());
-    }
-    response
-}
-
-/// Whether the client takes this type.
-fn accepts(request: &Request, content_type: &str) -> bool {
-    let Some(accept) = request.header("accept") else {
-        return true;
-    };
-    accept
-        .split(',')
-        .filter_map(|range| range.split(';').next())
-        .map(str::trim)
-        .any(|range| range == "*/*" || content_type.starts_with(range))
 }
 
 fn capitalised(name: &str) -> String {

@@ -1,0 +1,133 @@
+//! Replicas that miss what others have been told, and owners that learn of it.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use waypost_session::{Renewal, Restored, SessionStore};
+use waypost_session_riak::RiakStore;
+use waypost_session_testkit::servers::riak::RiakOptions;
+use waypost_types::Owner;
+
+use crate::{PATIENCE, address, location, open, open_with, server};
+
+#[tokio::test]
+async fn a_server_that_lost_a_client_while_replicas_were_apart_learns_it_once_anybody_looks() {
+    let options = RiakOptions::new().nodes(3).delay(Duration::from_millis(60));
+    let nodes = options.start().await.unwrap();
+    let mut stores = Vec::new();
+    for node in 0..3 {
+        // One replica alone answers, so that claims made at the same time do not see each other.
+        let url = [&*nodes.url_of(&[node]), "?r=1&w=1"].concat();
+        stores.push(RiakStore::connect(&url).await.unwrap());
+    }
+    let one = server(&stores[0], "one").await;
+    let two = server(&stores[1], "two").await;
+    // Until all replicas have both leases.
+    let deadline = Instant::now() + PATIENCE;
+    while stores[2].peers().await.unwrap().len() < 2 {
+        assert!(Instant::now() < deadline, "the leases do not spread");
+    }
+    let generation = async |store: &RiakStore, owner: &Owner| {
+        let renewed = store
+            .renew(std::slice::from_ref(owner), &location())
+            .await
+            .unwrap();
+        renewed.generation
+    };
+    let (mut name, mut claims) = (address("a0"), Vec::new());
+    for round in 0.. {
+        assert!(round < 100, "no two claims miss each other");
+        name = address(&format!("a{round}"));
+        let (first, second) = tokio::join!(stores[0].claim(&one, &name), stores[1].claim(&two, &name));
+        claims = vec![first.unwrap(), second.unwrap()];
+        if claims.iter().all(|claim| claim.displaced.is_none()) {
+            break;
+        }
+    }
+    let loser = usize::from(claims[1].seq < claims[0].seq);
+    let owner = [&one, &two][loser];
+    let before = generation(&stores[loser], owner).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let held = stores[2].lookup(&name).await.unwrap();
+        let changed = generation(&stores[loser], owner).await != before;
+        if changed && held.is_some_and(|session| session.owner != *owner) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the loser never learns");
+    }
+    let restored = stores[loser]
+        .restore_many(owner, &[(name, claims[loser].seq)])
+        .await
+        .unwrap();
+    assert!(matches!(restored[..], [Restored::Lost(_)]), "{restored:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_and_is_back_makes_servers_check_what_they_hold() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    let renew = async || {
+        let renewed = store
+            .renew(std::slice::from_ref(&owner), &location())
+            .await
+            .unwrap();
+        renewed.generation
+    };
+    let before = renew().await;
+    nodes.stop(1).await;
+    let deadline = Instant::now() + PATIENCE;
+    for _ in 0..9 {
+        renew().await;
+    }
+    assert_eq!(renew().await, before, "nothing has come back yet");
+    nodes.start_again(1).await.unwrap();
+    while renew().await == before {
+        assert!(Instant::now() < deadline, "its return goes unnoticed");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_has_lost_everything_hides_nothing_whatever_the_bucket_type_says_of_absence() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    nodes.create_type("strict", &serde_json::json!({"notfound_ok": false}));
+    let store = open_with(&nodes, "?type=strict&r=all&timeout=500ms").await;
+    let owner = server(&store, "server").await;
+    let claimed = store.claim(&owner, &address("a")).await.unwrap();
+    nodes.forget(0);
+    nodes.forget(2);
+    let held = store.lookup(&address("a")).await.unwrap();
+    assert_eq!(held.map(|session| session.seq), Some(claimed.seq));
+}
+
+#[tokio::test]
+async fn clocks_of_nodes_that_differ_end_no_lease_of_a_live_server() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    let claimed = store.claim(&owner, &address("a")).await.unwrap();
+    // What it has written is hours old by the clocks of all.
+    for node in 0..3 {
+        nodes.advance(node, Duration::from_secs(7200));
+    }
+    let fresh = open(&nodes).await;
+    assert_eq!(
+        fresh.lookup(&address("a")).await.unwrap(),
+        None,
+        "taken for long dead"
+    );
+    fresh.reclaim(100).await.unwrap();
+    let another = open(&nodes).await;
+    for (who, handle) in [
+        ("its own handle", &store),
+        ("another, as when it has moved", &another),
+    ] {
+        let owners = std::slice::from_ref(&owner);
+        let renewed = handle.renew(owners, &location()).await.unwrap();
+        assert_eq!(renewed.renewals, [Renewal::Renewed], "{who}");
+    }
+    let held = fresh.lookup(&address("a")).await.unwrap();
+    assert_eq!(held.map(|session| session.seq), Some(claimed.seq));
+}
