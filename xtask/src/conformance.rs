@@ -38,7 +38,8 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
             needs::redis_server()?;
         }
         if let StoreChoice::Container(service) = choice {
-            store = service.start()?;
+            // Ctrl-C ends us by itself.
+            store = service.start(|| false)?;
         }
         cargo.args(["--features", choice.feature()]);
     }

@@ -2,12 +2,19 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use crate::needs;
 use crate::output::say;
 use crate::workspace::run_shown;
+
+/// How long a node that has been started may take until it is ready.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Between two looks at it.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A datastore with a compose file of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +92,16 @@ impl Service {
         }
     }
 
-    /// What follows `compose up`, one call after the other.
-    const fn steps(self) -> &'static [&'static [&'static str]] {
+    /// What succeeds inside the node's container once the node can be used: its health check. Asked for by `exec`, since not
+    /// everything that runs compose files can wait for one (`--wait`).
+    const fn ready(self) -> &'static [&'static str] {
         match self {
-            // Not the service that sets the node up and ends: waiting for it would fail.
-            Self::Couchbase => &[&["--detach", "setup"], &["--wait", "couchbase"]],
-            Self::Riak => &[&["--wait"]],
+            Self::Couchbase => &[
+                "sh",
+                "-c",
+                "curl -sf -u server:open-sesame http://127.0.0.1:8091/pools/default/buckets/waypost | grep -q healthy",
+            ],
+            Self::Riak => &["riak-admin", "test"],
         }
     }
 
@@ -124,21 +135,35 @@ impl Service {
     /// # Errors
     ///
     /// When there is no container engine, or the node does not start.
-    pub(crate) fn start(self) -> Result<String> {
+    pub(crate) fn start(self, interrupted: impl Fn() -> bool) -> Result<String> {
         let way = self.way()?;
         let name = self.name();
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../deploy/{name}/compose.yml"));
-        for arguments in self.steps() {
+        let compose = |arguments: &[&str]| {
             let mut compose = command(way);
-            compose.arg("-f").arg(&file).arg("up").args(*arguments);
-            if !run_shown(&mut compose)?.success() {
-                bail!("the {name} node does not start; see what the container engine says above");
-            }
+            compose.arg("-f").arg(&file).args(arguments);
+            compose
+        };
+        if !run_shown(&mut compose(&["up", "--detach"]))?.success() {
+            bail!("the {name} node does not start; see what the container engine says above");
         }
-        say!(
-            "cluster | the {name} node stays when the cluster goes; to end it: {} -f deploy/{name}/compose.yml down",
-            way.join(" ")
-        );
+        let end = format!("{} -f deploy/{name}/compose.yml", way.join(" "));
+        say!("cluster | waiting until the {name} node is ready");
+        let deadline = Instant::now() + PATIENCE;
+        // Nobody types here: without a terminal of its own.
+        while !succeeds(compose(&["exec", "-T", name]).args(self.ready())) {
+            if interrupted() {
+                bail!("interrupted while the {name} node was starting; to end it: {end} down");
+            }
+            if Instant::now() >= deadline {
+                bail!(
+                    "the {name} node is not ready after {} s; see what it says: {end} logs",
+                    PATIENCE.as_secs()
+                );
+            }
+            thread::sleep(PAUSE);
+        }
+        say!("cluster | the {name} node stays when the cluster goes; to end it: {end} down");
         Ok(self.url().to_owned())
     }
 }
@@ -240,16 +265,20 @@ mod tests {
             );
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.contains(port) && text.contains("healthcheck:"), "{path}");
-            for name in service
-                .steps()
+            assert!(
+                text.contains(&format!("\n  {}:\n", service.name())),
+                "{path} has no service of that name"
+            );
+            let check = text
+                .lines()
+                .find(|line| line.trim().starts_with("test: ["))
+                .unwrap();
+            for word in service
+                .ready()
                 .iter()
-                .flat_map(|step| step.iter())
-                .filter(|name| !name.starts_with('-'))
+                .filter(|word| !["sh", "-c"].contains(*word))
             {
-                assert!(
-                    text.contains(&format!("\n  {name}:\n")),
-                    "{path} has no service {name}"
-                );
+                assert!(check.contains(word), "{path}: {check}");
             }
         }
     }

@@ -130,7 +130,7 @@ impl<'a> Cluster<'a> {
             }
             StoreChoice::StartRedis => self.start_redis(),
             StoreChoice::Container(service) => {
-                let url = service.start()?;
+                let url = service.start(|| self.interrupt.requested())?;
                 self.state.store = redacted(&url);
                 Ok(url)
             }

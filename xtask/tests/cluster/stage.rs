@@ -99,9 +99,14 @@ impl Stage {
         }
     }
 
-    /// The arguments with which container engines were called.
-    pub(crate) fn engine_calls(&self) -> String {
-        fs::read_to_string(self.dir.path().join("called")).unwrap()
+    /// With what the compose file of a datastore was run, one call after the other.
+    pub(crate) fn composed(&self, datastore: &str) -> Vec<String> {
+        let calls = fs::read_to_string(self.dir.path().join("called")).unwrap();
+        let file = format!("deploy/{datastore}/compose.yml ");
+        calls
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("compose -f ")?.split_once(&file)?.1.to_owned()))
+            .collect()
     }
 
     fn engines(&self) -> PathBuf {
