@@ -20,5 +20,7 @@ pub use driver::Waiter;
 pub use error::StartError;
 pub use node::{Node, NodeConfig, Topology};
 pub use secure::TlsFiles;
-pub use settings::{DEFAULT_ANNOUNCE_PER_SECOND, Settings, WhenStoreIsLost};
+pub use settings::{
+    DEFAULT_ANNOUNCE_PER_SECOND, DEFAULT_CLAIMS_PER_SECOND, DEFAULT_CONNECTS_MAX, Settings, WhenStoreIsLost,
+};
 pub use waypost_router::Counters;

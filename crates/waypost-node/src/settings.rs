@@ -14,6 +14,12 @@ use crate::StartError;
 /// Sessions that a server announces again per second, when nothing else is said.
 pub const DEFAULT_ANNOUNCE_PER_SECOND: u32 = 10_000;
 
+/// Clients that a broker connects per second while messages pass through it, when nothing else is said.
+pub const DEFAULT_CLAIMS_PER_SECOND: u32 = 20_000;
+
+/// Connects of one server that may be under way, when nothing else is said.
+pub const DEFAULT_CONNECTS_MAX: usize = 1 << 20;
+
 /// Bounds and times of a node. The defaults suit a cluster in one data centre.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -33,6 +39,11 @@ pub struct Settings {
     pub stall: Duration,
     /// How many sessions a server announces again per second after the store or its broker came back.
     pub announce_per_second: u32,
+    /// How many clients a second a broker connects, for all of its servers together, while messages pass through it. Without
+    /// messages it is as many as the store takes. What waits for its turn longer than the send deadline times out.
+    pub claims_per_second: u32,
+    /// How many connects of one server may be under way; more are refused as overloaded.
+    pub connects_max: usize,
     /// What a server does whose lease has lapsed while the store cannot be reached.
     pub when_store_is_lost: WhenStoreIsLost,
 }
@@ -48,6 +59,8 @@ impl Default for Settings {
             frame_bytes_max: DEFAULT_FRAME_BYTES_MAX,
             stall: Duration::from_millis(100),
             announce_per_second: DEFAULT_ANNOUNCE_PER_SECOND,
+            claims_per_second: DEFAULT_CLAIMS_PER_SECOND,
+            connects_max: DEFAULT_CONNECTS_MAX,
             when_store_is_lost: WhenStoreIsLost::default(),
         }
     }
@@ -88,6 +101,12 @@ impl Settings {
         if self.announce_per_second == 0 {
             return invalid("announce-per-second", "at least 1");
         }
+        if self.claims_per_second == 0 {
+            return invalid("claims-per-second", "at least 1");
+        }
+        if self.connects_max == 0 {
+            return invalid("connects-max", "at least 1");
+        }
         Ok(())
     }
 
@@ -101,6 +120,8 @@ impl Settings {
         settings.inbox_bytes_max = self.inbox_bytes_max;
         settings.stall = self.stall;
         settings.announce_per_second = self.announce_per_second;
+        settings.claims_per_second = self.claims_per_second;
+        settings.connects_max = self.connects_max;
         settings.when_store_is_lost = self.when_store_is_lost;
         settings.seed = seed;
         settings

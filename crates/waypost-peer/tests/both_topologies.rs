@@ -94,6 +94,7 @@ both! {
     takeover_tells_the_loser_and_late_disconnect_changes_nothing,
     one_senders_messages_come_in_order,
     many_clients_connect_in_batches,
+    connects_beyond_the_bound_are_overloaded,
     client_with_a_stream_of_its_own_holds_nobody_up,
     bad_input_is_refused_with_its_reason,
     drain_loses_no_acked_message,
@@ -326,6 +327,19 @@ async fn drain_loses_no_acked_message(cluster: Cluster) {
     }
     assert_eq!(received, delivered);
     assert_eq!(two.connect_client("carol").await, Err(PeerError::NotRegistered));
+}
+
+async fn connects_beyond_the_bound_are_overloaded(mut cluster: Cluster) {
+    cluster.settings.connects_max = 10;
+    let (one, _events) = cluster.server("one").await;
+    let addresses: Vec<Address> = (0..12).map(|n| Address::new(&format!("c{n}")).unwrap()).collect();
+    let results = one.connect_clients(&addresses).await;
+    assert!(results[..10].iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(
+        results[10..],
+        [Err(PeerError::Overloaded), Err(PeerError::Overloaded)]
+    );
+    one.connect_client("c11").await.unwrap();
 }
 
 async fn newer_process_of_the_same_identity_fences_the_older(mut cluster: Cluster) {

@@ -58,8 +58,13 @@ pub struct Settings {
     pub reattach_wait: Duration,
     /// How many sessions a second are announced or restored after a reconnection. Default 50,000.
     pub announce_per_second: u32,
+    /// How many claims a second a broker carries out while messages pass through it. Without messages it carries out as
+    /// many as the datastore takes. Default 20,000.
+    pub claims_per_second: u32,
     /// How many acked messages and requests of one endpoint may be without outcome. Default 65,536.
     pub in_flight_max: usize,
+    /// How many connects of one endpoint may be under way; more are refused. Default 1,048,576.
+    pub connects_max: usize,
     /// How many routes to clients of other servers are remembered. Default 4,194,304.
     pub routes_max: usize,
     /// What a server does while its lease has lapsed and the datastore cannot be asked.
@@ -82,7 +87,9 @@ impl Default for Settings {
             takeover_wait: Duration::from_secs(1),
             reattach_wait: Duration::from_secs(1),
             announce_per_second: 50_000,
+            claims_per_second: 20_000,
             in_flight_max: 65_536,
+            connects_max: 1 << 20,
             routes_max: 4 << 20,
             when_store_is_lost: WhenStoreIsLost::Serve,
             seed: 0,

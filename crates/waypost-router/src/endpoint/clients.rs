@@ -29,6 +29,8 @@ pub(crate) struct Work<T> {
     pub(crate) ops: VecDeque<Op<T>>,
     /// Whether the first of them has been handed to the router.
     pub(crate) started: bool,
+    /// It is a claim that the router has and has not answered; one that has only been started may wait for its turn.
+    pub(crate) is_sent: bool,
     /// The seq that is being released.
     pub(crate) releasing: Seq,
     /// Messages that came before the claim's answer.
@@ -43,6 +45,7 @@ impl<T> Work<T> {
         Self {
             ops: VecDeque::new(),
             started: false,
+            is_sent: false,
             releasing: Seq(0),
             held: VecDeque::new(),
             held_bytes: 0,
@@ -68,8 +71,8 @@ impl<T> Client<T> {
         !self.is_held() && self.work.is_none()
     }
 
-    /// Whether a claim of it has been handed to the router and not been answered.
-    pub(crate) fn is_claim_sent(&self) -> bool {
+    /// Whether an answer to a claim of it can come.
+    pub(crate) fn is_claim_started(&self) -> bool {
         self.is_claiming() && self.work.as_ref().is_some_and(|work| work.started)
     }
 
@@ -85,6 +88,8 @@ impl<T> Client<T> {
 #[derive(Debug, Default)]
 pub(crate) struct Batches {
     pub(crate) claims: VecDeque<Address>,
+    /// How many the router has and has not answered.
+    pub(crate) claims_sent: usize,
     pub(crate) releases: VecDeque<(Address, Seq)>,
     pub(crate) announces: VecDeque<Address>,
     /// Where in the table of clients the check of all that are held goes on, while there is one.

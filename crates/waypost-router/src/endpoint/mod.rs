@@ -272,7 +272,7 @@ impl<T> Endpoint<T> {
             return;
         }
         for (address, client) in &self.clients {
-            if client.is_claim_sent() {
+            if client.work.as_ref().is_some_and(|work| work.is_sent) {
                 self.doubts.add(address);
             }
         }

@@ -10,8 +10,8 @@ use super::{Completion, Endpoint, Event, Refusal, Standing};
 const SAMPLE: usize = 16;
 const SAMPLE_EVERY: u32 = 3;
 
-/// Bound of the connects that are under way at once.
-const CONNECTS_MAX: usize = 1 << 20;
+/// Bound of the claims that the router has and has not answered. The others wait here, where they are in nobody's way.
+const CLAIMS_SENT_MAX: usize = 8192;
 
 impl<T> Endpoint<T> {
     /// From now on [`Event::Connected`] and [`Event::GivenUp`] tell where, among the other events, the connects and
@@ -35,7 +35,7 @@ impl<T> Endpoint<T> {
         if let Some(refusal) = refusal {
             return self.done.push((token, Completion::Connected(Err(refusal))));
         }
-        if self.connecting.len() >= CONNECTS_MAX {
+        if self.connecting.len() >= self.settings.connects_max {
             return self.done.push((token, Completion::Connected(Err(Refusal::Full))));
         }
         self.connecting.insert((deadline, address.clone()));
@@ -87,6 +87,10 @@ impl<T> Endpoint<T> {
                     client.work = None;
                     break;
                 }
+                Some(Op::Connect { token: None, .. }) => {
+                    // Nobody waits for it any more, and it has not been begun.
+                    work.ops.pop_front();
+                }
                 Some(Op::Connect { .. }) => {
                     work.started = true;
                     self.batches.claims.push_back(address.clone());
@@ -130,7 +134,7 @@ impl<T> Endpoint<T> {
             self.doubts.add(address);
         }
         let client = self.clients.get_mut(address);
-        if client.as_ref().is_none_or(|client| !client.is_claim_sent()) {
+        if client.as_ref().is_none_or(|client| !client.is_claim_started()) {
             return self.on_unasked_claim(address, seq);
         }
         let Some(client) = client else { return };
@@ -142,6 +146,9 @@ impl<T> Endpoint<T> {
         let token = token.take();
         work.ops.pop_front();
         work.started = false;
+        if core::mem::take(&mut work.is_sent) {
+            self.batches.claims_sent -= 1;
+        }
         let held = core::mem::take(&mut work.held);
         let was_held = client.seq.0 != 0;
         work.held_bytes = 0;
@@ -262,14 +269,16 @@ impl<T> Endpoint<T> {
     /// After a reconnection: says again what is held and what was under way.
     pub(super) fn resume_clients(&mut self, now: MonoTime) {
         self.batches.claims.clear();
+        self.batches.claims_sent = 0;
         self.batches.releases.clear();
         self.batches.announces.clear();
         self.batches.announce_at = now;
-        for (address, client) in &self.clients {
+        for (address, client) in &mut self.clients {
             if client.is_held() {
                 self.batches.announces.push_back(address.clone());
             }
-            if let Some(work) = client.work.as_ref().filter(|work| work.started) {
+            if let Some(work) = client.work.as_mut().filter(|work| work.started) {
+                work.is_sent = false;
                 match work.ops.front() {
                     Some(Op::Connect { .. }) => self.batches.claims.push_back(address.clone()),
                     Some(Op::Disconnect { .. }) => {
@@ -369,6 +378,29 @@ impl<T> Endpoint<T> {
                         .push((token, Completion::Connected(Err(Refusal::TimedOut))));
                 }
             }
+            self.give_up_claim(now, &address);
+        }
+    }
+
+    /// A claim that waits for its turn and for which nobody waits is not made.
+    fn give_up_claim(&mut self, now: MonoTime, address: &Address) {
+        let Some(work) = self
+            .clients
+            .get_mut(address)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return;
+        };
+        if !work.started || work.is_sent || !matches!(work.ops.front(), Some(Op::Connect { token: None, .. }))
+        {
+            return;
+        }
+        work.started = false;
+        let held = core::mem::take(&mut work.held);
+        work.held_bytes = 0;
+        self.advance(now, address);
+        for message in held {
+            self.on_message(now, message);
         }
     }
 
@@ -386,14 +418,27 @@ impl<T> Endpoint<T> {
         self.flush_doubts();
     }
 
-    /// Claims as far as the link has room. The others follow as it is read.
+    /// Claims as far as the link has room and the router has answered earlier ones. The others follow.
     pub(super) fn flush_claims(&mut self) {
-        while !self.batches.claims.is_empty()
-            && self.standing == Standing::Attached
-            && self.out.bytes() < self.settings.queue_bytes_max
-        {
-            let count = self.batches.claims.len().min(BATCH_ENTRIES_MAX);
-            let batch = self.batches.claims.drain(..count).collect();
+        while self.standing == Standing::Attached && self.out.bytes() < self.settings.queue_bytes_max {
+            let room = CLAIMS_SENT_MAX.saturating_sub(self.batches.claims_sent);
+            let mut batch = Vec::new();
+            while batch.len() < room.min(BATCH_ENTRIES_MAX)
+                && let Some(address) = self.batches.claims.pop_front()
+            {
+                // It may have been answered, or given up by its caller, while it waited here.
+                if let Some(client) = self.clients.get_mut(&address)
+                    && client.is_claim_started()
+                    && let Some(work) = client.work.as_mut()
+                    && !core::mem::replace(&mut work.is_sent, true)
+                {
+                    batch.push(address);
+                }
+            }
+            if batch.is_empty() {
+                return;
+            }
+            self.batches.claims_sent += batch.len();
             self.push(Frame::Claim(batch));
         }
     }

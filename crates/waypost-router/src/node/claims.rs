@@ -6,6 +6,7 @@ use waypost_session::{BATCH_MAX, Claimed, Restored};
 use waypost_types::{Address, Identity, MonoTime, Owner, Seq, Session};
 use waypost_wire::{Displaced, Frame, StoreUnavailable};
 
+use super::pace::{ClaimQueue, Pace, Traffic};
 use super::{Command, LinkId, OwnerKey, Relay, RelayGoal, Route, Router, StoreFailure, StoreOp, StoreReply};
 
 /// How many batches of one kind are under way at once. What comes meanwhile makes the next batch.
@@ -103,7 +104,9 @@ impl Restore {
 /// What waits for the datastore.
 #[derive(Debug)]
 pub(crate) struct StoreQueues {
-    claims: VecDeque<(OwnerKey, Address)>,
+    pub(super) claims: ClaimQueue,
+    pub(super) traffic: Traffic,
+    pub(super) claim_pace: Pace,
     pub(super) releases: VecDeque<(OwnerKey, Address, Seq)>,
     restores: VecDeque<Restore>,
     /// Addresses whose messages wait for a restore.
@@ -119,12 +122,17 @@ pub(crate) struct StoreQueues {
     releases_later: VecDeque<(OwnerKey, Address, Seq)>,
     restores_later: VecDeque<(OwnerKey, Address, Seq)>,
     audits_later: VecDeque<(MonoTime, Address, Said)>,
+    /// Those whose time has come, and their pace.
+    pub(super) audits: VecDeque<(Address, Said)>,
+    pub(super) audit_pace: Pace,
 }
 
 impl StoreQueues {
     pub(super) const fn new() -> Self {
         Self {
-            claims: VecDeque::new(),
+            claims: ClaimQueue::new(),
+            traffic: Traffic::new(),
+            claim_pace: Pace::new(),
             releases: VecDeque::new(),
             restores: VecDeque::new(),
             restoring: 0,
@@ -137,6 +145,8 @@ impl StoreQueues {
             releases_later: VecDeque::new(),
             restores_later: VecDeque::new(),
             audits_later: VecDeque::new(),
+            audits: VecDeque::new(),
+            audit_pace: Pace::new(),
         }
     }
 
@@ -144,13 +154,23 @@ impl StoreQueues {
         self.in_flight.len()
     }
 
-    fn has_room(&self, same_kind: impl Fn(&Asked) -> bool) -> bool {
+    pub(super) fn has_room(&self, same_kind: impl Fn(&Asked) -> bool) -> bool {
         self.in_flight.values().filter(|asked| same_kind(asked)).count() < BATCHES_IN_FLIGHT
     }
 
     pub(super) fn next_timeout(&self) -> Option<MonoTime> {
-        (!self.restores.is_empty() && self.has_room(|asked| matches!(asked, Asked::Restore { .. })))
-            .then_some(self.restore_at)
+        let restores =
+            !self.restores.is_empty() && self.has_room(|asked| matches!(asked, Asked::Restore { .. }));
+        let claims = !self.claims.is_empty() && self.has_room(|asked| matches!(asked, Asked::Claim { .. }));
+        let audits = !self.audits.is_empty() && self.has_room(|asked| matches!(asked, Asked::Audit(_)));
+        [
+            restores.then_some(self.restore_at),
+            claims.then_some(self.claim_pace.due()),
+            audits.then_some(self.audit_pace.due()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The next batch of one owner's entries, with distinct addresses.
@@ -182,20 +202,9 @@ impl Router {
     /// Turns what waits into batches.
     pub(super) fn flush_store(&mut self, now: MonoTime) {
         self.flush_checks();
-        while self.queues.has_room(|asked| matches!(asked, Asked::Claim { .. })) {
-            let Some((key, batch)) = StoreQueues::batch(&mut self.queues.claims, |(o, a)| (*o, a)) else {
-                break;
-            };
-            let addresses: Vec<Address> = batch.into_iter().map(|(_, address)| address).collect();
-            let owner = self.entry(key).owner.clone();
-            self.ask(
-                StoreOp::Claim(owner, addresses.clone()),
-                Asked::Claim {
-                    owner: key,
-                    addresses,
-                },
-            );
-        }
+        self.queues.traffic.note(now, self.counters.forwarded);
+        self.flush_claims(now);
+        self.flush_audits(now);
         while self
             .queues
             .has_room(|asked| matches!(asked, Asked::Release { .. }))
@@ -346,8 +355,9 @@ impl Router {
                 }
             }
             (Asked::Audit(questions), _) => {
-                let later = questions.into_iter().map(|(address, said)| (now, address, said));
-                self.queues.audits_later.extend(later);
+                for (address, said) in questions {
+                    self.audit_later(now, address, said);
+                }
             }
             (Asked::Deregister { link, token }, _) => self.push(link, Frame::Echo { token }),
             (asked, reply) => self.lease_done(now, asked, reply),
@@ -355,14 +365,6 @@ impl Router {
     }
 
     // ---- claims
-
-    pub(super) fn on_claim(&mut self, now: MonoTime, owner: OwnerKey, addresses: Vec<Address>) {
-        let _ = now;
-        for address in addresses {
-            self.unsettle(&address).0.claims += 1;
-            self.queues.claims.push_back((owner, address));
-        }
-    }
 
     fn claimed(&mut self, now: MonoTime, key: OwnerKey, addresses: Vec<Address>, claimed: Vec<Claimed>) {
         let owner = self.entry(key).owner.clone();
@@ -710,7 +712,9 @@ impl Router {
             }
         }
         let mut audits = Vec::new();
-        while let Some((since, address, said)) = self.queues.audits_later.pop_front() {
+        while self.queues.audits.len() + audits.len() < LATER_MAX
+            && let Some((since, address, said)) = self.queues.audits_later.pop_front()
+        {
             if now.since(since) < self.settings.heartbeat {
                 self.queues.audits_later.push_front((since, address, said));
                 break;
@@ -720,9 +724,6 @@ impl Router {
         // The greatest word on each address.
         audits.sort_by(|a, b| b.cmp(a));
         audits.dedup_by(|later, first| later.0 == first.0);
-        for batch in audits.chunks(BATCH_MAX) {
-            let addresses = batch.iter().map(|(address, _)| address.clone()).collect();
-            self.ask(StoreOp::Lookup(addresses), Asked::Audit(batch.to_vec()));
-        }
+        self.queues.audits.extend(audits);
     }
 }

@@ -444,7 +444,7 @@ impl Router {
                 self.on_attach(now, id, identity, resume)
             }
             (Frame::Ping { token }, LinkKind::Peer, _) => self.on_ping(now, id, token),
-            (Frame::Claim(addresses), LinkKind::Peer, Some(owner)) => self.on_claim(now, owner, addresses),
+            (Frame::Claim(addresses), LinkKind::Peer, Some(owner)) => self.on_claim(owner, addresses),
             (Frame::Release(sessions), LinkKind::Peer, Some(owner)) => self.on_release(now, owner, sessions),
             (Frame::Announce(sessions), LinkKind::Peer, Some(owner)) => {
                 self.on_announce(now, owner, sessions)
@@ -518,6 +518,8 @@ impl Router {
             link.owner = Some(key);
             link.attaching = false;
         }
+        // It says by this link what it still wants.
+        self.queues.claims.forget(key);
         let location = self.location.clone();
         let entry = self.entry_mut(key);
         entry.detached_at = None;

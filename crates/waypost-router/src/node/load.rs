@@ -28,6 +28,7 @@ impl Router {
             "unsettled routes",
             self.routes.values().filter(is_waiting).count(),
         );
+        see("claims that wait", self.queues.claims.len());
         see("look-ups after a pause", self.again.len());
         see("stranded addresses", self.stranded.len());
         see("takeovers", self.takeovers.len());

@@ -12,6 +12,7 @@ mod links;
 mod load;
 mod messages;
 mod owners;
+mod pace;
 mod quick;
 mod routes;
 mod store_op;

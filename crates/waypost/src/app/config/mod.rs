@@ -194,12 +194,12 @@ fn node_settings(values: &Values<'_>) -> Result<Settings> {
             }
         })
     })?;
-    let per_second = values.one("announce-per-second", |text| {
+    let number = |text: &str| {
         text.parse()
             .ok()
             .filter(|&number: &u32| number > 0)
             .ok_or_else(|| "not a number of at least 1".to_owned())
-    })?;
+    };
     let queue_bytes_max = values
         .one("queue-bytes", bytes)?
         .unwrap_or(defaults.queue_bytes_max);
@@ -222,7 +222,17 @@ fn node_settings(values: &Values<'_>) -> Result<Settings> {
             .one("inbox-bytes", bytes)?
             .unwrap_or(defaults.inbox_bytes_max),
         frame_bytes_max,
-        announce_per_second: per_second.unwrap_or(defaults.announce_per_second),
+        announce_per_second: values
+            .one("announce-per-second", number)?
+            .unwrap_or(defaults.announce_per_second),
+        claims_per_second: values
+            .one("claims-per-second", number)?
+            .unwrap_or(defaults.claims_per_second),
+        connects_max: values
+            .one("connects-max", number)?
+            .map_or(defaults.connects_max, |number| {
+                usize::try_from(number).unwrap_or(usize::MAX)
+            }),
         stall: values.one("stall", positive)?.unwrap_or(defaults.stall),
         when_store_is_lost: values
             .one("when-store-is-lost", when_store_is_lost)?

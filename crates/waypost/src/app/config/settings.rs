@@ -38,6 +38,7 @@ impl Setting {
 }
 
 const ALL: &[Program] = &[Program::Broker, Program::Server, Program::Brokerless];
+const BROKER: &[Program] = &[Program::Broker];
 const SERVERS: &[Program] = &[Program::Server, Program::Brokerless];
 const NODES: &[Program] = &[Program::Broker, Program::Brokerless];
 
@@ -151,6 +152,20 @@ pub const SETTINGS: &[Setting] = &[
         Arity::One,
         ALL,
         "Sessions announced again per second after an outage [default: 10000]",
+    ),
+    setting(
+        "claims-per-second",
+        "NUMBER",
+        Arity::One,
+        BROKER,
+        "Clients connected per second while messages pass through the broker [default: 20000]",
+    ),
+    setting(
+        "connects-max",
+        "NUMBER",
+        Arity::One,
+        SERVERS,
+        "Connects of a server under way at once; more are refused [default: 1048576]",
     ),
     setting(
         "when-store-is-lost",

@@ -82,6 +82,7 @@ fn values_out_of_range_are_refused() {
         ("frame-bytes", "1"),
         ("frame-bytes", "8MiB"),
         ("announce-per-second", "0"),
+        ("connects-max", "0"),
         ("when-store-is-lost", "panic"),
         ("log-format", "xml"),
         ("stdio", "perhaps"),
