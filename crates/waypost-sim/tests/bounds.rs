@@ -4,7 +4,7 @@ mod common;
 
 use common::{acked, brokered, connect, mesh, ms, secs};
 use waypost_router::{Completion, Refusal};
-use waypost_sim::{StoreMode, Ticket, World};
+use waypost_sim::{Ticket, World};
 use waypost_types::{MonoTime, Outcome};
 
 /// `PREFIX0`, `PREFIX1`, ...
@@ -104,26 +104,4 @@ fn connects_beyond_the_bound_are_refused_and_change_nothing() {
     );
     connect(&mut world, ids[0], &["z"]);
     world.assert_store_is_true(["x", "y", "z"]);
-}
-
-#[test]
-fn a_connect_that_times_out_before_its_turn_is_never_claimed() {
-    let mut world = World::new(1);
-    let ids = mesh(&mut world, 1);
-    world.store.mode = StoreMode::Stalled;
-    let early: Vec<Ticket> = names("early", 8192)
-        .iter()
-        .map(|name| world.connect(ids[0], name))
-        .collect();
-    let late = world.connect(ids[0], "late");
-    assert_eq!(
-        world.wait(ids[0], late),
-        Completion::Connected(Err(Refusal::TimedOut))
-    );
-    assert!(early.iter().all(|ticket| world.done(ids[0], *ticket).is_some()));
-    world.store.mode = StoreMode::Up;
-    connect(&mut world, ids[0], &["after"]);
-    world.run_for(secs(15));
-    world.assert_store_is_true(["late", "early0", "early8191", "after"]);
-    world.assert_idle();
 }

@@ -231,6 +231,12 @@ impl Router {
         self.queues.in_flight_len()
     }
 
+    /// How many claims of attached servers wait for their turn.
+    #[must_use]
+    pub fn claims_waiting(&self) -> usize {
+        self.queues.claims.len()
+    }
+
     // ---- what comes out
 
     /// The next thing to do for the router.
