@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod assembly;
+mod claim;
 mod endpoint;
 mod gate;
 mod map;

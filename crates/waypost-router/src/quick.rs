@@ -9,7 +9,7 @@ use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, Message, MessageRef};
 
 use crate::assembly::Core;
 use crate::gate::Room;
-use crate::node::{LinkId, OwnerKey, Taken, Way};
+use crate::node::{Holder, LinkId, Taken, Way};
 
 /// A message with a body of so many bytes fits into a frame that every link takes, whatever its names and numbers are.
 const BODY_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX - 2 * ADDRESS_BYTES_MAX - 128;
@@ -28,16 +28,24 @@ pub enum Whose {
 enum Hint {
     #[default]
     None,
-    /// Its client is held here and needs nothing but delivery.
-    Simple,
+    /// Its client is held here, since this claim, and needs nothing but delivery.
+    Simple(u32),
     /// Its client is at this server.
-    At(OwnerKey),
+    At(Holder),
 }
 
 impl Hint {
-    const fn owner(self) -> Option<OwnerKey> {
+    const fn holder(self) -> Option<Holder> {
         match self {
-            Self::At(owner) => Some(owner),
+            Self::At(holder) => Some(holder),
+            _ => None,
+        }
+    }
+
+    /// Since which claim its client is held here, if that is all there is to know.
+    const fn since(self) -> Option<u32> {
+        match self {
+            Self::Simple(since) => Some(since),
             _ => None,
         }
     }
@@ -91,7 +99,7 @@ impl<T> Core<T> {
             (Whose::Router(id), Some(router), _) if router.is_peer(id) => {
                 router.owner_of(to).map_or(Hint::None, Hint::At)
             }
-            (_, _, Some(endpoint)) if endpoint.is_simple(to) => Hint::Simple,
+            (_, _, Some(endpoint)) => endpoint.simply_held(to).map_or(Hint::None, Hint::Simple),
             _ => Hint::None,
         }
     }
@@ -224,12 +232,12 @@ impl<T> Core<T> {
         batch: &mut Batch,
     ) -> Step {
         let origin = match (whose, &mut self.router) {
-            (Whose::Router(id), Some(router)) => match router.take_now(id, message, hint.owner()) {
+            (Whose::Router(id), Some(router)) => match router.take_now(id, message, hint.holder()) {
                 Taken::No => return Step::LongWay,
                 Taken::Passed => return Step::Taken,
                 Taken::ForHere { origin } if router.is_local_queue_empty() => origin,
                 // Only for what would then take the short way is it worth it.
-                Taken::ForHere { .. } if hint == Hint::Simple && !message.numbers().request => {
+                Taken::ForHere { .. } if hint.since().is_some() && !message.numbers().request => {
                     return Step::QueueFirst;
                 }
                 Taken::ForHere { .. } => return Step::LongWay,
@@ -248,7 +256,7 @@ impl<T> Core<T> {
         if whose == Whose::Endpoint && origin.is_none() {
             return Step::LongWay;
         }
-        if !endpoint.deliver_now(message, origin, hint == Hint::Simple, batch) {
+        if !endpoint.deliver_now(message, origin, hint.since(), batch) {
             return Step::LongWay;
         }
         if let Some(router) = &mut self.router {

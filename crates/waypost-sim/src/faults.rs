@@ -5,7 +5,7 @@ use core::time::Duration;
 use waypost_types::MonoTime;
 
 use crate::net::{ConnId, Item, pair};
-use crate::process::ProcessId;
+use crate::process::{Kind, Process, ProcessId};
 use crate::store::StoreMode;
 use crate::world::{World, name};
 
@@ -27,6 +27,15 @@ impl World {
                 .processes
                 .iter()
                 .any(|process| process.is_up() && (process.paused || !process.reads || process.registering))
+            || self.processes.iter().any(|process| self.has_no_broker(process))
+    }
+
+    /// Whether none of a server's brokers runs.
+    fn has_no_broker(&self, process: &Process) -> bool {
+        match &process.kind {
+            Kind::Attached(brokers) => process.is_up() && !brokers.iter().any(|broker| self.is_up(*broker)),
+            _ => false,
+        }
     }
 
     /// Ends a process as `kill -9` does: its sockets are closed by the system, and nothing is said.

@@ -140,6 +140,13 @@ impl Cursor<'_> {
         u32::try_from(self.varint()?).ok()
     }
 
+    #[inline(always)]
+    fn fixed32(&mut self) -> Option<u32> {
+        let bytes = self.bytes.get(self.at..)?.first_chunk()?;
+        self.at += 4;
+        Some(u32::from_le_bytes(*bytes))
+    }
+
     /// Where the field that begins here lies; the place is then behind it.
     #[inline(always)]
     fn len_prefixed(&mut self) -> Option<Range<usize>> {
@@ -196,7 +203,8 @@ impl MessageParts {
                 0x48 => parts.wire.hops = cursor.u32()?,
                 0x50 => parts.wire.request = cursor.varint()? != 0,
                 0x58 => parts.wire.ttl_ms = cursor.u32()?,
-                key => cursor.skip(key, 11)?,
+                0x65 => parts.wire.claim = cursor.fixed32()?,
+                key => cursor.skip(key, 12)?,
             }
         }
         Some(parts)

@@ -78,6 +78,7 @@ pub(crate) mod tag {
 
 const VARINT: u8 = 0;
 const LEN: u8 = 2;
+const FIXED_32: u8 = 5;
 
 /// The key of a field whose number is below 16.
 const fn key(tag: u8, wire_type: u8) -> u8 {
@@ -121,6 +122,17 @@ impl<const N: usize> Scrap<N> {
         if value != 0 {
             self.byte(key(tag, VARINT));
             self.varint(value);
+        }
+    }
+
+    /// The same in four bytes, whatever the value.
+    #[inline]
+    fn fixed32(&mut self, tag: u8, value: u32) {
+        if value != 0 {
+            self.byte(key(tag, FIXED_32));
+            let end = self.len + 4;
+            self.bytes[self.len..end].copy_from_slice(&value.to_le_bytes());
+            self.len = end;
         }
     }
 
@@ -252,7 +264,7 @@ fn write_message_head(
     max_bytes: usize,
 ) -> Result<(), EncodeError> {
     let (floor_distance, after_distance) = check_message(message, frame)?;
-    // At most 3 * 11 + 2 * 6 + 3 + 2 + 6, and 11 for the body's key and length.
+    // At most 3 * 11 + 2 * 6 + 3 + 2 + 6 + 5, and 11 for the body's key and length.
     let mut numbers = Scrap::<72>::new();
     numbers.number(4, message.id);
     numbers.number(5, floor_distance);
@@ -262,6 +274,7 @@ fn write_message_head(
     numbers.number(9, message.hops.into());
     numbers.number(10, message.request.into());
     numbers.number(11, message.ttl_ms.into());
+    numbers.fixed32(12, message.claim);
     if body_len > 0 {
         numbers.len_prefix(3, body_len);
     }

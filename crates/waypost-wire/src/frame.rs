@@ -230,6 +230,8 @@ pub struct Message {
     pub request: bool,
     /// How long the sender still waits, in milliseconds; 0: not said.
     pub ttl_ms: u32,
+    /// The claim by which the server is thought to hold the client: the low 32 bits of its seq; 0: not said.
+    pub claim: u32,
 }
 
 /// A message as its client gets it: small, because programs hand many of them around.
@@ -311,6 +313,7 @@ pub struct Numbers {
     pub hops: u8,
     pub request: bool,
     pub ttl_ms: u32,
+    pub claim: u32,
 }
 
 impl Message {
@@ -349,6 +352,7 @@ impl Message {
             hops: n.hops,
             request: n.request,
             ttl_ms: n.ttl_ms,
+            claim: n.claim,
         }
     }
 
@@ -389,6 +393,7 @@ impl Message {
             hops: self.hops,
             request: self.request,
             ttl_ms: self.ttl_ms,
+            claim: self.claim,
         }
     }
 
@@ -402,6 +407,7 @@ impl Message {
         self.hops = numbers.hops;
         self.request = numbers.request;
         self.ttl_ms = numbers.ttl_ms;
+        self.claim = numbers.claim;
     }
 
     /// The bytes of [`Message::to`].
@@ -469,6 +475,7 @@ impl fmt::Debug for Message {
             .field("hops", &self.hops)
             .field("request", &self.request)
             .field("ttl_ms", &self.ttl_ms)
+            .field("claim", &self.claim)
             .finish()
     }
 }

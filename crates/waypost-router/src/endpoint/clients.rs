@@ -17,6 +17,8 @@ pub(crate) enum Op<T> {
 pub(crate) struct Client<T> {
     /// The claim by which it is held; 0: not held.
     pub(crate) seq: Seq,
+    /// The claim since which it has been held without a break, as messages name it.
+    pub(crate) since: u32,
     /// What is under way, if anything.
     pub(crate) work: Option<Box<Work<T>>>,
     /// It has an inbox of its own.
@@ -58,6 +60,7 @@ impl<T> Client<T> {
     pub(crate) const fn new() -> Self {
         Self {
             seq: Seq(0),
+            since: 0,
             work: None,
             has_inbox: false,
         }

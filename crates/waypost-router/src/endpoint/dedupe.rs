@@ -73,15 +73,12 @@ impl Dedupe {
         }
     }
 
-    /// Whether the message `id` of this origin no longer stands in the way of later ones.
+    /// Whether the message `id` of this origin no longer stands in the way of later ones. What an older life of the origin
+    /// has sent is dropped when its turn comes, and so stands in the way for ever.
     pub(crate) fn settled(&self, origin: &Owner, id: u64) -> bool {
-        match self.windows.get(&origin.identity) {
-            Some(window) if window.incarnation == origin.incarnation => {
-                id < window.floor || window.seen.contains_key(&id)
-            }
-            Some(window) => window.incarnation > origin.incarnation,
-            None => false,
-        }
+        self.windows.get(&origin.identity).is_some_and(|window| {
+            window.incarnation == origin.incarnation && (id < window.floor || window.seen.contains_key(&id))
+        })
     }
 
     /// Whether a newer one to the same client has been delivered. That named the one that had to come before it, so its
@@ -98,7 +95,9 @@ impl Dedupe {
     /// Notes what became of `id`, which [`check`](Self::check) has let through.
     pub(crate) fn note(&mut self, origin: &Owner, id: u64, to: &str, seen: Seen) {
         let to = self.windows.hasher().hash_one(to);
-        if let Some(window) = self.windows.get_mut(&origin.identity) {
+        if let Some(window) = self.windows.get_mut(&origin.identity)
+            && window.incarnation == origin.incarnation
+        {
             window.seen.insert(id, (seen, to));
         }
     }
@@ -128,6 +127,10 @@ mod tests {
             dedupe.check(&origin(1), 8, 6),
             Err(()),
             "and the older one is late"
+        );
+        assert!(
+            !dedupe.settled(&origin(1), 8),
+            "what was dropped is not out of the way of what names it"
         );
         for id in 1..=3 {
             dedupe.check(&origin(2), id, 1).unwrap();

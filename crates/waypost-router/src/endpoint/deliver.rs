@@ -5,6 +5,7 @@ use waypost_wire::{Broadcast, Failed, Frame, Message};
 
 use super::dedupe::Seen;
 use super::{Endpoint, Event, RequestToken};
+use crate::claim::is_stale;
 use crate::outbox::unpinned;
 
 /// A message that has come so far has been sent back at least once, and later ones may have come another way.
@@ -36,7 +37,7 @@ impl<T> Endpoint<T> {
                     self.refuse(&message, Outcome::Overloaded);
                 }
             }
-            Some(client) if client.is_held() => {
+            Some(client) if client.is_held() && !is_stale(message.claim, client.since) => {
                 if !in_order {
                     return self.refuse_out_of_order(origin, &message);
                 }

@@ -1,10 +1,13 @@
 //! Connecting and disconnecting clients.
 
+use std::collections::VecDeque;
+
 use waypost_types::{Address, MonoTime, Seq};
 use waypost_wire::{BATCH_ENTRIES_MAX, Displaced, Frame};
 
 use super::clients::{Client, Op, Work};
 use super::{Completion, Endpoint, Event, Refusal, Standing};
+use crate::claim::claim_of;
 
 /// How many clients are checked against the store without a reason, and at every how many heartbeats.
 const SAMPLE: usize = 16;
@@ -175,6 +178,7 @@ impl<T> Endpoint<T> {
                 }
                 if !was_held {
                     self.held += 1;
+                    client.since = claim_of(seq);
                 }
                 client.seq = seq;
                 if let Some((newer, by)) = displaced.filter(|(newer, _)| *newer > seq) {
@@ -224,23 +228,35 @@ impl<T> Endpoint<T> {
             return;
         }
         if displaced.seq.0 == 0 {
-            // Only a question: the router has it from the store alone that this client is held here.
-            if self.holds(displaced.address.as_str()).is_some() {
-                self.batches.announces.push_back(displaced.address.clone());
+            // Only a question: the router has it from the store alone that this client is held here. It goes before the
+            // answer, which says no if nothing did.
+            if let Some(seq) = self.holds(displaced.address.as_str()) {
+                self.push(Frame::Announce(vec![(displaced.address.clone(), seq)]));
             }
             return;
         }
+        let mut held = VecDeque::new();
         if let Some(client) = self.clients.get_mut(&displaced.address)
             && client.is_claiming()
+            && client.seq < displaced.seq
             && let Some(work) = client.work.as_mut()
-            && work
+        {
+            if work
                 .displaced
                 .as_ref()
                 .is_none_or(|(seq, _)| *seq < displaced.seq)
-        {
-            work.displaced = Some((displaced.seq, displaced.by.clone()));
+            {
+                work.displaced = Some((displaced.seq, displaced.by.clone()));
+            }
+            held = core::mem::take(&mut work.held);
+            work.held_bytes = 0;
         }
         self.lose(&displaced.address, displaced.seq, displaced.by.clone());
+        // The answer says that all that came before is dealt with: what waited for the claim under way may not come behind
+        // what the winner delivers now.
+        for message in held {
+            self.bounce(message);
+        }
     }
 
     fn lose(&mut self, address: &Address, seq: Seq, by: waypost_types::Identity) {

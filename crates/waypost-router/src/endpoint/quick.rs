@@ -6,6 +6,7 @@ use waypost_wire::{Batch, Message, MessageRef, Numbers};
 use super::dedupe::Seen;
 use super::deliver::HOPS_OF_STRAYS;
 use super::{Endpoint, Event, Standing};
+use crate::claim::is_stale;
 
 /// Every link takes a frame of so many bytes.
 const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
@@ -107,23 +108,21 @@ impl<T> Endpoint<T> {
         self.lease.is_valid(now) && self.lease.waiting.is_empty()
     }
 
-    /// Whether messages for this client need nothing but to be put into the inbox of all.
+    /// Since which claim this client is held, if messages for it need nothing but to be put into the inbox of all.
     #[inline]
-    pub(crate) fn is_simple(&self, to: &str) -> bool {
-        match self.clients.get(to) {
-            Some(client) => client.is_held() && client.work.is_none() && !client.has_inbox,
-            None => false,
-        }
+    pub(crate) fn simply_held(&self, to: &str) -> Option<u32> {
+        let client = self.clients.get(to)?;
+        (client.is_held() && client.work.is_none() && !client.has_inbox).then_some(client.since)
     }
 
     /// Appends a message to the batch that goes to the inbox next. False when it has to go the long way: nothing was done.
-    /// `is_simple`: what [`is_simple`](Self::is_simple) says, or false.
+    /// `since`: what [`simply_held`](Self::simply_held) says, or `None`.
     #[inline]
     pub(crate) fn deliver_now(
         &mut self,
         message: MessageRef<'_>,
         origin: Option<u32>,
-        is_simple: bool,
+        since: Option<u32>,
         batch: &mut Batch,
     ) -> bool {
         let Numbers {
@@ -132,10 +131,13 @@ impl<T> Endpoint<T> {
             after,
             request,
             hops,
+            claim,
             ..
         } = message.numbers();
-        let is_simple = is_simple || self.is_simple(message.to());
-        if !is_simple || request || self.inbox.has_no_room_beside(batch.cost()) {
+        let Some(since) = since.or_else(|| self.simply_held(message.to())) else {
+            return false;
+        };
+        if is_stale(claim, since) || request || self.inbox.has_no_room_beside(batch.cost()) {
             return false;
         }
         if id != 0 || after != 0 {

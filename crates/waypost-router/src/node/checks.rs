@@ -12,8 +12,8 @@ use waypost_session::BATCH_MAX;
 use waypost_types::{Address, Identity, Lease, LeaseState, MonoTime, Seq, Session};
 use waypost_wire::{Displaced, Frame};
 
-use super::claims::{Asked, Restore};
-use super::{OwnerKey, Route, Router, StoreOp};
+use super::claims::{Asked, Restore, Said};
+use super::{OwnerKey, Relay, RelayGoal, Route, Router, StoreOp};
 use crate::map::Map;
 
 /// Bound of what waits to be looked up.
@@ -225,14 +225,29 @@ impl Router {
     pub(super) fn ask_peer(&mut self, key: OwnerKey, address: &Address) {
         let owner = self.entry(key).owner.clone();
         if let Some(link) = self.entry(key).attached {
+            let token = self.token();
+            let goal = RelayGoal::Held {
+                address: address.clone(),
+                by: key,
+            };
+            self.relays.insert(token, Relay { link, goal });
             let question = Displaced {
-                token: self.token(),
+                token,
                 by: owner.identity.clone(),
                 owner,
                 address: address.clone(),
                 seq: Seq(0),
             };
             self.push(link, Frame::Displaced(question));
+        }
+    }
+
+    /// The server has answered whether it holds a client. Had it done so, it would have said so before this.
+    pub(super) fn peer_asked(&mut self, now: MonoTime, address: Address, key: OwnerKey) {
+        if let Some(Route::At { owner, seq: Seq(0) }) = self.routes.get(&address)
+            && *owner == key
+        {
+            self.audit_later(now, address, Said::No);
         }
     }
 }

@@ -31,7 +31,8 @@ pub(super) enum Asked {
         owners: Vec<OwnerKey>,
         at: MonoTime,
     },
-    Drain,
+    /// A lease was marked as draining or ended; nobody waits for the answer.
+    Lease,
     Deregister {
         link: LinkId,
         token: u64,
@@ -68,7 +69,7 @@ pub(super) enum Asked {
 pub(super) enum Said {
     /// A claim may stand of which its server does not know.
     Nothing,
-    /// The server that the store names has sent back a message for it.
+    /// The server that the store names has sent back a message for it, or was asked and does not hold it.
     No,
 }
 

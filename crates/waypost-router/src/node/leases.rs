@@ -7,6 +7,7 @@ use waypost_types::{Address, Identity, Incarnation, Lease, LeaseState, MonoTime,
 use waypost_wire::{Attached, Frame};
 
 use super::claims::Asked;
+use super::links::Link;
 use super::{LinkId, OwnerKey, Router, StoreFailure, StoreOp, StoreReply};
 use crate::map::{Map, map};
 use crate::settings::Settings;
@@ -181,10 +182,18 @@ impl Router {
     ) {
         match (asked, reply) {
             (Asked::Register { link, identity, at }, Ok(StoreReply::Registered(incarnation))) => {
+                let is_asked_for = self.links.get(&link).is_some_and(Link::is_heard);
                 for older in self.older_attached(identity.as_str(), incarnation) {
-                    self.lease_over(older, true);
+                    // If nobody is there any more to be it, the older one, whose lease is gone all the same, registers anew.
+                    self.lease_over(older, is_asked_for);
                 }
-                self.admit(now, link, Owner::new(identity, incarnation), at);
+                let owner = Owner::new(identity, incarnation);
+                if is_asked_for {
+                    self.admit(now, link, owner, at);
+                } else {
+                    // Whoever holds the identity at another node would take it for a newer process.
+                    self.ask(StoreOp::Deregister(owner), Asked::Lease);
+                }
             }
             (Asked::Register { link, .. } | Asked::Resume { link, .. }, Err(StoreFailure)) => {
                 self.refuse_attach(link, Attached::StoreUnavailable);

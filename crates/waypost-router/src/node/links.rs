@@ -4,13 +4,14 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use waypost_types::{Incarnation, Location, MonoTime, Outcome};
-use waypost_wire::{Attached, CloseCode, Frame, Hello, Role};
+use waypost_wire::{Attached, CloseCode, Frame, Hello, Message, Role};
 
 use super::messages::Parcel;
 use super::{Command, OwnerKey, RelayGoal, Router, StoreOp};
 use crate::gate::Room;
 use crate::names::Names;
 use crate::outbox::Outbox;
+use crate::settings::Settings;
 
 /// How soon the leases are read anew while messages wait for servers to come back to this node.
 const PARKED_LOOK: Duration = Duration::from_millis(100);
@@ -71,6 +72,21 @@ impl Link {
     /// Whether messages for servers at this location may go by it.
     pub(crate) fn leads_to(&self, location: &Location) -> bool {
         self.state == State::Open && self.location.as_ref() == Some(location)
+    }
+
+    /// The messages that its writer was never given, and for whom they are: they can go another way.
+    fn take_back(&mut self, now: MonoTime, settings: &Settings) -> Vec<(OwnerKey, Parcel)> {
+        let messages = self.out.take_back();
+        let (names, at_its_end) = (&self.names, self.owner.or(self.former));
+        let parcel = |message: Message| {
+            let origin = names.given(message.origin)?;
+            let owner = match message.owner {
+                0 => at_its_end,
+                alias => names.given(alias),
+            };
+            Some((owner?, Parcel::new(now, message, origin, settings)))
+        };
+        messages.into_iter().filter_map(parcel).collect()
     }
 }
 
@@ -201,7 +217,7 @@ impl Router {
     }
 
     /// Settles what a link that is gone leaves behind. What its writer was never given can go another way.
-    fn ended(&mut self, now: MonoTime, id: LinkId, link: Link, refused: bool) {
+    fn ended(&mut self, now: MonoTime, id: LinkId, mut link: Link, refused: bool) {
         for entry in &mut self.owners {
             if entry.via == Some(id) {
                 entry.via = None;
@@ -222,25 +238,12 @@ impl Router {
             .map(|(token, _)| *token)
             .collect();
         self.broadcast_link_gone(id);
-        let Link {
-            names, out, owner, ..
-        } = link;
-        for frame in out.into_unsent() {
-            if let Frame::Message(message) = frame
-                && let Some(origin) = names.given(message.origin)
-                && let Some(owner) = if message.owner == 0 {
-                    owner
-                } else {
-                    names.given(message.owner)
-                }
-            {
-                let mut parcel = Parcel::new(now, message, origin, &self.settings);
-                parcel.message.hops = parcel.message.hops.saturating_add(u8::from(refused));
-                if refused {
-                    self.strand(now, parcel);
-                } else {
-                    self.forward(now, owner, parcel);
-                }
+        for (owner, mut parcel) in link.take_back(now, &self.settings) {
+            parcel.message.hops = parcel.message.hops.saturating_add(u8::from(refused));
+            if refused {
+                self.strand(now, parcel);
+            } else {
+                self.forward(now, owner, parcel);
             }
         }
         for token in owed {
@@ -275,6 +278,18 @@ impl Router {
                 }),
             );
             self.commands.push_back(Command::Close { link: id, code, text });
+        }
+    }
+
+    /// The same for a link that has failed or is replaced. What its writer was never given goes another way now, before
+    /// anything newer does.
+    fn give_up(&mut self, now: MonoTime, id: LinkId, code: CloseCode, text: &'static str) {
+        self.close(id, code, text);
+        let Some(link) = self.links.get_mut(&id) else {
+            return;
+        };
+        for (owner, parcel) in link.take_back(now, &self.settings) {
+            self.forward(now, owner, parcel);
         }
     }
 
@@ -335,7 +350,7 @@ impl Router {
     fn on_close(&mut self, now: MonoTime, id: LinkId, code: CloseCode) {
         let location = self.links.get(&id).and_then(|link| link.location.clone());
         if code != CloseCode::GoingAway || !self.leave(id) {
-            return self.close(id, CloseCode::GoingAway, "the other side closes");
+            return self.give_up(now, id, CloseCode::GoingAway, "the other side closes");
         }
         if let Some(location) = location {
             // Its servers go elsewhere, and it is not dialled at once to be told the same again.
@@ -455,7 +470,7 @@ impl Router {
             (Frame::Drain, LinkKind::Peer, Some(owner)) => {
                 self.entry_mut(owner).draining = true;
                 let owner = self.entry(owner).owner.clone();
-                self.ask(StoreOp::Drain(owner), super::claims::Asked::Drain);
+                self.ask(StoreOp::Drain(owner), super::claims::Asked::Lease);
             }
             (Frame::Detach { token }, LinkKind::Peer, Some(owner)) => self.on_detach(id, owner, token),
             (
@@ -506,9 +521,10 @@ impl Router {
         let earlier = self.entry_mut(key).attached.replace(id);
         if let Some(earlier) = earlier.filter(|earlier| *earlier != id) {
             if let Some(link) = self.links.get_mut(&earlier) {
-                link.owner = None;
+                link.former = link.owner.take();
             }
-            self.close(
+            self.give_up(
+                now,
                 earlier,
                 CloseCode::Superseded,
                 "the same server has attached by another link",
@@ -627,6 +643,8 @@ impl Router {
                 // What it announced meanwhile may have been put back.
                 self.audit_later(now, address, super::claims::Said::Nothing);
             }
+            RelayGoal::Held { address, by } if echoed => self.peer_asked(now, address, by),
+            RelayGoal::Held { .. } => {}
             RelayGoal::Takeover(untold) if echoed => {
                 self.loser_heard(&untold);
                 self.finish_takeover(now, untold.id());
@@ -689,7 +707,7 @@ impl Router {
             self.push(id, Frame::Ping { token });
         }
         for id in dead {
-            self.close(id, CloseCode::Overloaded, "no answer within a lease term");
+            self.give_up(now, id, CloseCode::Overloaded, "no answer within a lease term");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Messages on their way to a server, and what goes back to their origins.
 
-use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome, Seq};
+use waypost_types::{Address, HOPS_MAX, MonoTime, Outcome};
 use waypost_wire::{CloseCode, Failed, Frame, Message, Outcomes};
 
 use super::{LinkId, LinkKind, OwnerKey, Router};
@@ -14,8 +14,8 @@ pub(crate) struct Parcel {
     pub(crate) message: Message,
     pub(crate) origin: OwnerKey,
     pub(crate) expires: MonoTime,
-    /// Where it came back from last: the server, and its claim by which the message had gone there, 0 if not known.
-    pub(crate) back_from: Option<(OwnerKey, Seq)>,
+    /// The server from which it came back last.
+    pub(crate) back_from: Option<OwnerKey>,
 }
 
 impl Parcel {

@@ -36,7 +36,7 @@ use links::Link;
 pub use links::{LinkId, LinkKind};
 use owners::OwnerEntry;
 pub(crate) use owners::OwnerKey;
-pub(crate) use quick::{Taken, Way};
+pub(crate) use quick::{Holder, Taken, Way};
 use routes::Route;
 pub use store_op::{StoreFailure, StoreOp, StoreReply};
 use takeover::Takeover;
@@ -159,6 +159,8 @@ enum RelayGoal {
         loser: OwnerKey,
         seq: Seq,
     },
+    /// A server has answered whether it holds a client that the store alone says it does.
+    Held { address: Address, by: OwnerKey },
     /// A takeover can be finished.
     Takeover(Box<takeover::Untold>),
 }

@@ -10,6 +10,7 @@ use waypost_wire::{EncodeError, MessageRef, Numbers};
 
 use super::links::Link;
 use super::{LinkId, LinkKind, OwnerKey, Route, Router};
+use crate::claim::claim_of;
 
 /// Every link takes a frame of so many bytes.
 const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
@@ -21,9 +22,18 @@ pub(crate) struct Way {
     origin: OwnerKey,
     /// `None` for the server at the other end of the link.
     owner: Option<OwnerKey>,
+    /// The claim by which that server is thought to hold the client.
+    claim: u32,
     hops: u8,
     /// The numbers of the two on the link, once they are looked up.
     aliases: (u32, u32),
+}
+
+/// Who holds a client, and by which claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Holder {
+    key: OwnerKey,
+    claim: u32,
 }
 
 /// What the short way came to.
@@ -57,9 +67,12 @@ impl Router {
 
     /// Which server holds a client, if that is settled.
     #[inline]
-    pub(crate) fn owner_of(&self, to: &str) -> Option<OwnerKey> {
+    pub(crate) fn owner_of(&self, to: &str) -> Option<Holder> {
         match self.routes.get(to) {
-            Some(Route::At { owner, .. }) => Some(*owner),
+            Some(Route::At { owner, seq }) => Some(Holder {
+                key: *owner,
+                claim: claim_of(*seq),
+            }),
             _ => None,
         }
     }
@@ -73,7 +86,7 @@ impl Router {
 
     /// Passes on a message that has come by a link. `at`: what [`owner_of`](Self::owner_of) says of its client, or `None`.
     #[inline]
-    pub(crate) fn take_now(&mut self, id: LinkId, message: MessageRef<'_>, at: Option<OwnerKey>) -> Taken {
+    pub(crate) fn take_now(&mut self, id: LinkId, message: MessageRef<'_>, at: Option<Holder>) -> Taken {
         let numbers = message.numbers();
         if numbers.ttl_ms == 0 || numbers.hops >= HOPS_MAX {
             return Taken::No;
@@ -118,7 +131,7 @@ impl Router {
             .is_none_or(|link| link.out.is_empty())
     }
 
-    fn way_of(&mut self, id: LinkId, to: &str, numbers: Numbers, at: Option<OwnerKey>) -> Option<Way> {
+    fn way_of(&mut self, id: LinkId, to: &str, numbers: Numbers, at: Option<Holder>) -> Option<Way> {
         let link = self.links.get(&id).filter(|link| link.is_heard())?;
         match link.kind {
             LinkKind::Peer if numbers.origin == 0 => {
@@ -139,6 +152,7 @@ impl Router {
                     link: attached,
                     origin,
                     owner: None,
+                    claim: numbers.claim,
                     hops: numbers.hops + 1,
                     aliases: (0, 0),
                 })
@@ -147,13 +161,15 @@ impl Router {
     }
 
     #[inline]
-    fn way_to(&mut self, key: OwnerKey, origin: OwnerKey, hops: u8) -> Option<Way> {
+    fn way_to(&mut self, at: Holder, origin: OwnerKey, hops: u8) -> Option<Way> {
+        let Holder { key, claim } = at;
         let owner = self.owners.get_mut(key.0 as usize)?;
         if let Some(link) = owner.attached {
             return Some(Way {
                 link,
                 origin,
                 owner: None,
+                claim,
                 hops,
                 aliases: (0, 0),
             });
@@ -173,6 +189,7 @@ impl Router {
             link,
             origin,
             owner: Some(key),
+            claim,
             hops,
             aliases: (0, 0),
         })
@@ -205,6 +222,7 @@ impl Router {
         let numbers = Numbers {
             origin: way.aliases.0,
             owner: way.aliases.1,
+            claim: way.claim,
             hops: way.hops,
             ..numbers
         };

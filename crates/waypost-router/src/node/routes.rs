@@ -19,13 +19,14 @@ use waypost_wire::Frame;
 
 use super::claims::Said;
 use super::messages::Parcel;
+use crate::claim::claim_of;
 use crate::gate::Room;
 
 use super::{LinkId, OwnerKey, Relay, RelayGoal, Router};
 
 #[derive(Debug)]
 pub(crate) enum Route {
-    /// `seq` is 0 for a server attached here of which only the store says so.
+    /// `seq` is 0 for a server of which only the store says so, be it that it is attached here or has denied it.
     At {
         owner: OwnerKey,
         seq: Seq,
@@ -57,8 +58,10 @@ pub(crate) struct Waiting {
     stranded: bool,
     /// They wait for this server, whose node cannot be reached.
     pub(super) away: Option<OwnerKey>,
-    /// The server that has sent messages back.
-    bounced_from: Option<OwnerKey>,
+    /// The server that has sent messages back, and the claim that they named.
+    bounced_from: Option<(OwnerKey, u32)>,
+    /// The claim by which the store names that server, which has sent back what named this very claim.
+    denied: Option<Seq>,
     /// Messages that came back: older than those held.
     bounced: VecDeque<Parcel>,
     held: VecDeque<Parcel>,
@@ -146,18 +149,23 @@ const BOUNCE_PAUSE: Duration = Duration::from_millis(20);
 
 impl Router {
     /// Sends a message on to where its address is, or keeps it until that is known.
-    pub(super) fn resolve(&mut self, now: MonoTime, parcel: Parcel) {
+    pub(super) fn resolve(&mut self, now: MonoTime, mut parcel: Parcel) {
         if parcel.message.hops > HOPS_MAX {
             return self.fail(&parcel, Outcome::Unreachable);
         }
         match self.routes.get_mut(parcel.message.to()) {
             Some(Route::At { owner, seq }) => {
                 let (owner, seq) = (*owner, *seq);
-                let is_claimed_since = |(from, by): (OwnerKey, Seq)| from == owner && seq.0 != 0 && seq != by;
-                if parcel.message.id == 0 && parcel.back_from.is_some_and(is_claimed_since) {
-                    // It has claimed the client since, and may have had later ones, which were on their way already.
+                if parcel.message.id == 0
+                    && parcel.message.claim == 0
+                    && parcel.back_from == Some(owner)
+                    && seq.0 != 0
+                {
+                    // It has claimed the client since, and may have had later ones, which were on their way already and
+                    // named no claim either.
                     return self.fail(&parcel, Outcome::Unreachable);
                 }
+                parcel.message.claim = claim_of(seq);
                 self.forward(now, owner, parcel);
             }
             Some(Route::Waiting(_)) => self.hold(now, parcel),
@@ -213,12 +221,16 @@ impl Router {
         let Ok(address) = Address::new(parcel.message.to()) else {
             return;
         };
+        let by = parcel.message.claim;
         let moved_on = match self.routes.get(&address) {
-            Some(Route::At { owner, .. }) => from.is_some_and(|from| from != *owner),
+            Some(Route::At { owner, seq }) => {
+                let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(*seq) != by;
+                from.is_some_and(|from| from != *owner || is_claimed_since)
+            }
             _ => false,
         };
         if moved_on && parcel.message.id == 0 {
-            // Later ones may have gone to the new server already, and nothing there would notice that this one is late.
+            // Later ones may have gone by the new claim already, and nothing there would notice that this one is late.
             return self.fail(&parcel, Outcome::Unreachable);
         }
         if moved_on {
@@ -231,10 +243,8 @@ impl Router {
             self.audit_later(now, address.clone(), Said::No);
         }
         let (waiting, was_at) = self.unsettle(&address);
-        let by = waiting.void.or(waiting.known);
-        let by = by.filter(|(owner, _)| from == Some(*owner));
-        parcel.back_from = from.map(|from| (from, by.map_or(Seq(0), |(_, seq)| seq)));
-        waiting.bounced_from = from;
+        parcel.back_from = from;
+        waiting.bounced_from = from.map(|from| (from, by));
         let fresh = was_at || waiting.is_settled();
         self.put_back(now, &address, parcel, false);
         if fresh {
@@ -459,7 +469,10 @@ impl Router {
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
             return;
         };
-        if waiting.bounced_from.take() == Some(key) {
+        if let Some((from, by)) = waiting.bounced_from.take()
+            && from == key
+        {
+            waiting.denied = (by == claim_of(session.seq)).then_some(session.seq);
             // The store still names the server that says no: what that is doing will be there in a moment. If not, the
             // messages come back until they have used up their hops.
             waiting.again = true;
@@ -468,8 +481,14 @@ impl Router {
             self.refresh_peers();
             return;
         }
-        // A peer has told of all that it holds: of what the store alone says of it, the seq is not taken as known.
-        let seq = if is_attached { Seq(0) } else { session.seq };
+        // A peer has told of all that it holds: of what the store alone says of it, the seq is not taken as known. Nor is it if
+        // the server has denied it: the store may have lost a newer claim, by which it holds the client.
+        let is_denied = waiting.denied == Some(session.seq);
+        let seq = if is_attached || is_denied {
+            Seq(0)
+        } else {
+            session.seq
+        };
         waiting.learn(key, seq);
         if is_attached {
             self.ask_peer(key, address);

@@ -147,6 +147,7 @@ pub(crate) struct WireNumbers {
     pub(crate) hops: u32,
     pub(crate) request: bool,
     pub(crate) ttl_ms: u32,
+    pub(crate) claim: u32,
 }
 
 /// The numbers of a message, checked.
@@ -197,6 +198,7 @@ pub(crate) fn message_numbers(wire: &WireNumbers, frame: &'static str) -> Result
         hops,
         request: wire.request,
         ttl_ms: wire.ttl_ms,
+        claim: wire.claim,
     })
 }
 
@@ -239,6 +241,7 @@ fn message_from_gen(message: r#gen::Message, frame: &'static str) -> Result<Mess
         hops: message.hops,
         request: message.request,
         ttl_ms: message.ttl_ms,
+        claim: message.claim,
     };
     let numbers = message_numbers(&wire, frame)?;
     Ok(Message::from_parts(

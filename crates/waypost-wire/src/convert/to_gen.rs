@@ -206,6 +206,7 @@ fn message_to_gen(message: &Message, frame: &'static str) -> Result<r#gen::Messa
         hops: message.hops.into(),
         request: message.request,
         ttl_ms: message.ttl_ms,
+        claim: message.claim,
     })
 }
 

@@ -238,6 +238,11 @@ pub struct Message {
     /// How long the sender still waits, in milliseconds, when this was sent; 0: not said.
     #[prost(uint32, tag = "11")]
     pub ttl_ms: u32,
+    /// The claim by which that server is thought to hold the client: the low 32 bits of its seq; 0: not said. A server that
+    /// holds the client by claims that are all newer sends the message back, as if it did not hold it: later messages may have
+    /// gone that way too.
+    #[prost(fixed32, tag = "12")]
+    pub claim: u32,
 }
 /// Outcomes of one origin's messages, on their way to it.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -70,6 +70,10 @@ pub fn samples() -> Vec<(&'static str, Frame)> {
         ),
         ("message", Frame::Message(message())),
         ("message_best_effort", Frame::Message(best_effort)),
+        (
+            "message_by_claim",
+            Frame::Message(message_but(|m| m.claim = 0x0102_0304)),
+        ),
         ("bounce", Frame::Bounce(message_but(|m| m.hops = 2))),
         (
             "outcomes",
@@ -265,9 +269,9 @@ fn body() -> impl Strategy<Value = Bytes> {
 fn any_message() -> impl Strategy<Value = Message> {
     let names = (text(255), text(255), body());
     let numbers = (number(), number(), number(), small(NAMES_MAX), small(NAMES_MAX));
-    let rest = (any::<u8>(), any::<bool>(), small(u32::MAX));
+    let rest = (any::<u8>(), any::<bool>(), small(u32::MAX), small(u32::MAX));
     (names, numbers, rest).prop_map(
-        |((from, to, body), (id, floor, after, origin, owner), (hops, request, ttl_ms))| {
+        |((from, to, body), (id, floor, after, origin, owner), (hops, request, ttl_ms, claim))| {
             let mut message = Message::new(&from, &to, body).unwrap();
             message.id = id;
             message.floor = if id == 0 { 0 } else { id - floor % id };
@@ -277,6 +281,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             message.hops = hops;
             message.request = request;
             message.ttl_ms = ttl_ms;
+            message.claim = claim;
             message
         },
     )
