@@ -401,3 +401,64 @@ fn what_comes_back_of_an_older_claim_does_not_unsettle_the_newer_one() {
         "the best-effort one could only come late, and its sender is told: {told:?}"
     );
 }
+
+/// The echo says that the path is clear, and what came later to another server is delivered then.
+#[test]
+fn what_waits_for_a_claim_goes_back_before_the_path_is_called_clear() {
+    let mut endpoint = server();
+    endpoint.connect(NOW, &addr("x"), NOW + Duration::from_secs(5), "first");
+    sent(&mut endpoint);
+    let (alias, sender) = (1, owner("sender", 1));
+    endpoint.handle_frame(NOW, Frame::Name { alias, owner: sender });
+    let mut message = to("x", "waits");
+    message.origin = 1;
+    endpoint.handle_frame(NOW, Frame::Message(message));
+    let barrier = |token, client| Frame::Barrier {
+        token,
+        owner: 0,
+        address: Some(addr(client)),
+    };
+    endpoint.handle_frame(NOW, barrier(1, "y"));
+    assert_eq!(sent(&mut endpoint), [Frame::Echo { token: 1 }]);
+    endpoint.handle_frame(NOW, barrier(2, "x"));
+    let frames = sent(&mut endpoint);
+    assert_eq!(bodies(&frames), [b"waits"]);
+    assert_eq!(frames.last(), Some(&Frame::Echo { token: 2 }));
+}
+
+/// A server has come back and has said that it holds a client, which is checked. What other nodes send to it meanwhile waits.
+#[test]
+fn what_waits_for_a_check_goes_back_before_the_path_is_called_clear() {
+    let mut broker = Broker::new();
+    let there = place("tcp://there:1");
+    let peer = broker.peer("s");
+    let node = broker.accept(Role::Node, Some(there));
+    for (alias, name) in [(1, "far"), (2, "s")] {
+        let owner = owner(name, 1);
+        broker.hear(node, Frame::Name { alias, owner });
+    }
+    broker.hear(peer, Frame::Announce(vec![(addr("x"), Seq(5))]));
+    let mut message = to("x", "waits");
+    (message.origin, message.owner, message.claim) = (1, 2, 5);
+    broker.hear(node, Frame::Message(message));
+    assert_eq!(bodies(&broker.written(peer)), [] as [&[u8]; 0]);
+    let barrier = Frame::Barrier {
+        token: 9,
+        owner: 2,
+        address: Some(addr("x")),
+    };
+    broker.hear(node, barrier);
+    let passed_on = broker.written(peer);
+    let token = passed_on.iter().find_map(|frame| match frame {
+        Frame::Barrier { token, .. } => Some(*token),
+        _ => None,
+    });
+    let Some(token) = token else {
+        panic!("the server is not asked: {passed_on:?}")
+    };
+    assert_eq!(bodies(&broker.written(node)), [] as [&[u8]; 0]);
+    broker.hear(peer, Frame::Echo { token });
+    let frames = broker.written(node);
+    assert_eq!(bodies(&frames), [b"waits"]);
+    assert_eq!(frames.last(), Some(&Frame::Echo { token: 9 }));
+}

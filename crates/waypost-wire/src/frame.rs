@@ -40,6 +40,8 @@ pub enum Frame {
         token: u64,
         /// The server whose path it is; 0: the peer at the other end.
         owner: u32,
+        /// The client whose messages it is about: what is kept of them is sent back first. `None`: nothing is.
+        address: Option<Address>,
     },
     /// Answers a barrier, a displacement or a detachment.
     Echo {

@@ -8,9 +8,6 @@ use super::{Endpoint, Event, RequestToken};
 use crate::claim::is_stale;
 use crate::outbox::unpinned;
 
-/// A message that has come so far has been sent back at least once, and later ones may have come another way.
-pub(super) const HOPS_OF_STRAYS: u8 = 2;
-
 impl<T> Endpoint<T> {
     /// A message whose `origin` is this endpoint's own number of the sending server.
     pub(super) fn on_message(&mut self, now: MonoTime, message: Message) {
@@ -65,11 +62,10 @@ impl<T> Endpoint<T> {
             return None;
         }
         let owner = self.origins.get(origin as usize)?;
-        match self.dedupe.check(owner, message.id, message.floor) {
-            Ok(None) if message.hops >= HOPS_OF_STRAYS => self
-                .dedupe
-                .is_overtaken(owner, message.id, message.to())
-                .then_some(None),
+        match self
+            .dedupe
+            .check(owner, message.id, message.floor, message.to())
+        {
             Ok(None) => None,
             Ok(seen) => Some(seen),
             Err(()) => Some(None),
@@ -159,6 +155,19 @@ impl<T> Endpoint<T> {
             message.origin = alias;
             message.owner = 0;
             self.push(Frame::Bounce(message));
+        }
+    }
+
+    /// Sends back what waits for a claim of this client. The claim may be given to another before it is answered, and then
+    /// this would come behind what that one has delivered.
+    pub(super) fn send_back_held(&mut self, address: &Address) {
+        let client = self.clients.get_mut(address);
+        let Some(work) = client.and_then(|client| client.work.as_mut()) else {
+            return;
+        };
+        work.held_bytes = 0;
+        for message in core::mem::take(&mut work.held) {
+            self.bounce(message);
         }
     }
 

@@ -407,7 +407,12 @@ impl<T> Endpoint<T> {
                 });
             }
             Frame::Reply { id, body, .. } => self.on_reply(id, body),
-            Frame::Barrier { token, .. } => self.push(Frame::Echo { token }),
+            Frame::Barrier { token, address, .. } => {
+                if let Some(address) = address {
+                    self.send_back_held(&address);
+                }
+                self.push(Frame::Echo { token });
+            }
             Frame::Broadcast(broadcast) => self.on_broadcast(now, broadcast),
             Frame::BroadcastDone {
                 token,

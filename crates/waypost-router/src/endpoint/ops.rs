@@ -1,7 +1,5 @@
 //! Connecting and disconnecting clients.
 
-use std::collections::VecDeque;
-
 use waypost_types::{Address, MonoTime, Seq};
 use waypost_wire::{BATCH_ENTRIES_MAX, Displaced, Frame};
 
@@ -235,7 +233,7 @@ impl<T> Endpoint<T> {
             }
             return;
         }
-        let mut held = VecDeque::new();
+        let mut is_lost = false;
         if let Some(client) = self.clients.get_mut(&displaced.address)
             && client.is_claiming()
             && client.seq < displaced.seq
@@ -248,14 +246,13 @@ impl<T> Endpoint<T> {
             {
                 work.displaced = Some((displaced.seq, displaced.by.clone()));
             }
-            held = core::mem::take(&mut work.held);
-            work.held_bytes = 0;
+            is_lost = true;
         }
         self.lose(&displaced.address, displaced.seq, displaced.by.clone());
         // The answer says that all that came before is dealt with: what waited for the claim under way may not come behind
         // what the winner delivers now.
-        for message in held {
-            self.bounce(message);
+        if is_lost {
+            self.send_back_held(&displaced.address);
         }
     }
 

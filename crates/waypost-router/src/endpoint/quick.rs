@@ -4,7 +4,6 @@ use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
 use waypost_wire::{Batch, Message, MessageRef, Numbers};
 
 use super::dedupe::Seen;
-use super::deliver::HOPS_OF_STRAYS;
 use super::{Endpoint, Event, Standing};
 use crate::claim::is_stale;
 
@@ -130,7 +129,6 @@ impl<T> Endpoint<T> {
             floor,
             after,
             request,
-            hops,
             claim,
             ..
         } = message.numbers();
@@ -144,10 +142,7 @@ impl<T> Endpoint<T> {
             let Some(owner) = origin.and_then(|origin| self.origins.get(origin as usize)) else {
                 return false;
             };
-            if id != 0 && hops >= HOPS_OF_STRAYS {
-                return false;
-            }
-            if id != 0 && self.dedupe.check(owner, id, floor) != Ok(None) {
+            if id != 0 && self.dedupe.check(owner, id, floor, message.to()) != Ok(None) {
                 return false;
             }
             if after != 0 && !self.dedupe.settled(owner, after) {

@@ -111,7 +111,7 @@ pub(crate) struct StoreQueues {
     pub(super) releases: VecDeque<(OwnerKey, Address, Seq)>,
     restores: VecDeque<Restore>,
     /// Addresses whose messages wait for a restore.
-    restoring: usize,
+    pub(super) restoring: usize,
     restore_at: MonoTime,
     pub(super) lookups: VecDeque<Address>,
     pub(super) locates: VecDeque<(LinkId, u64, Address)>,
@@ -583,7 +583,7 @@ impl Router {
     /// Whether messages to this address wait for a restore.
     pub(super) fn is_restoring(&self, address: &str) -> bool {
         self.queues.restoring > 0
-            && matches!(self.routes.get(address), Some(Route::Waiting(waiting)) if waiting.restoring > 0)
+            && matches!(self.routes.get(address), Some(Route::Waiting(waiting)) if waiting.restoring > 0 || waiting.keeps)
     }
 
     /// Whether the peer still holds what is to be restored.

@@ -450,7 +450,9 @@ impl Router {
                     },
                 );
             }
-            (Frame::Barrier { token, owner }, LinkKind::Node, _) => self.on_barrier(id, token, owner),
+            (Frame::Barrier { token, owner, address }, LinkKind::Node, _) => {
+                self.on_barrier(id, token, owner, address)
+            }
             (Frame::Displaced(displaced), LinkKind::Node, _) => self.on_displaced(now, id, displaced),
             (Frame::Attach { identity, resume }, LinkKind::Peer, owner) => {
                 if let Some(owner) = owner {
@@ -618,7 +620,7 @@ impl Router {
             return;
         };
         match relay.goal {
-            RelayGoal::Answer { link, token } => self.push(link, Frame::Echo { token }),
+            RelayGoal::Answer { link, token, kept } => self.answer_barrier(link, token, kept),
             RelayGoal::Clear { address } => self.path_clear(now, &address),
             RelayGoal::GivenUp {
                 link,

@@ -16,6 +16,8 @@ pub(crate) struct Parcel {
     pub(crate) expires: MonoTime,
     /// The server from which it came back last.
     pub(crate) back_from: Option<OwnerKey>,
+    /// The server for which another node has sent it here, where it waits for its client's place.
+    pub(crate) meant: Option<OwnerKey>,
 }
 
 impl Parcel {
@@ -29,6 +31,7 @@ impl Parcel {
             origin,
             expires: now + ttl,
             back_from: None,
+            meant: None,
         }
     }
 }
@@ -76,7 +79,8 @@ impl Router {
         let is_back_soon = entry.location.as_ref() == Some(&self.location)
             && entry.detached_at.is_none_or(|since| now.since(since) < wait);
         if self.is_restoring(parcel.message.to()) {
-            self.resolve(now, parcel);
+            let meant = Some(owner);
+            self.keep(now, Parcel { meant, ..parcel });
         } else if entry.attached.is_some() || is_back_soon {
             self.forward(now, owner, parcel);
         } else {
@@ -309,7 +313,7 @@ impl Router {
     }
 
     /// Sends a message back to the node that chose its server.
-    fn send_back(&mut self, parcel: Parcel, owner: OwnerKey) {
+    pub(super) fn send_back(&mut self, parcel: Parcel, owner: OwnerKey) {
         let Some((link, origin)) = self.towards(parcel.origin) else {
             return;
         };

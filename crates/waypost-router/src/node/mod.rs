@@ -141,7 +141,11 @@ struct Relay {
 #[derive(Debug)]
 enum RelayGoal {
     /// Answer another link's question.
-    Answer { link: LinkId, token: u64 },
+    Answer {
+        link: LinkId,
+        token: u64,
+        kept: Vec<(OwnerKey, messages::Parcel)>,
+    },
     /// The path to a server is clear: the address can be looked up anew.
     Clear { address: Address },
     /// A server has given up a client that another node claimed: answer, and go on with the address if it waits for that.

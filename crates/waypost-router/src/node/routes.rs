@@ -43,6 +43,8 @@ pub(crate) struct Waiting {
     pub(crate) releases: u32,
     /// Sessions that a peer has announced anew and that have not been checked.
     pub(crate) restoring: u32,
+    /// Messages of other nodes have waited for that: those that follow wait too.
+    pub(super) keeps: bool,
     /// The newest claim known.
     pub(crate) known: Option<(OwnerKey, Seq)>,
     /// The newest claim that has beaten one of this server's which is not finished.
@@ -183,6 +185,16 @@ impl Router {
                 self.hold(now, parcel);
             }
         }
+    }
+
+    /// Keeps a message of another node until the place of its client is settled, and with it all that come after it.
+    pub(super) fn keep(&mut self, now: MonoTime, parcel: Parcel) {
+        if let Some(Route::Waiting(waiting)) = self.routes.get_mut(parcel.message.to())
+            && !core::mem::replace(&mut waiting.keeps, true)
+        {
+            self.queues.restoring += 1;
+        }
+        self.hold(now, parcel);
     }
 
     fn hold(&mut self, now: MonoTime, parcel: Parcel) {
@@ -341,7 +353,8 @@ impl Router {
                 },
             },
         );
-        self.push(link, Frame::Barrier { token, owner });
+        let address = Some(address.clone());
+        self.push(link, Frame::Barrier { token, owner, address });
     }
 
     /// Nothing is on the way to the address's former server any more.
@@ -358,32 +371,62 @@ impl Router {
     }
 
     /// Another node asks to be told when everything it has sent to a server has been dealt with.
-    pub(super) fn on_barrier(&mut self, id: LinkId, token: u64, owner: u32) {
-        let attached = self
-            .links
-            .get(&id)
-            .and_then(|link| link.names.heard(owner))
-            .and_then(|owner| self.entry(owner).attached);
+    pub(super) fn on_barrier(&mut self, id: LinkId, token: u64, owner: u32, address: Option<Address>) {
+        let owner = self.links.get(&id).and_then(|link| link.names.heard(owner));
+        let attached = owner.and_then(|owner| self.entry(owner).attached);
+        let kept = match (&address, owner) {
+            (Some(address), Some(owner)) => self.take_kept(address, owner),
+            _ => Vec::new(),
+        };
         match attached {
             Some(peer) => {
                 let ours = self.token();
-                self.relays.insert(
-                    ours,
-                    Relay {
-                        link: peer,
-                        goal: RelayGoal::Answer { link: id, token },
-                    },
-                );
-                self.push(
-                    peer,
-                    Frame::Barrier {
-                        token: ours,
-                        owner: 0,
-                    },
-                );
+                let goal = RelayGoal::Answer {
+                    link: id,
+                    token,
+                    kept,
+                };
+                self.relays.insert(ours, Relay { link: peer, goal });
+                let barrier = Frame::Barrier {
+                    token: ours,
+                    owner: 0,
+                    address,
+                };
+                self.push(peer, barrier);
             }
-            None => self.push(id, Frame::Echo { token }),
+            None => self.answer_barrier(id, token, kept),
         }
+    }
+
+    /// What was kept goes back first.
+    pub(super) fn answer_barrier(&mut self, id: LinkId, token: u64, kept: Vec<(OwnerKey, Parcel)>) {
+        for (owner, parcel) in kept {
+            self.send_back(parcel, owner);
+        }
+        self.push(id, Frame::Echo { token });
+    }
+
+    /// Takes out what other nodes have sent to a client of this server, and what is kept until its place is settled.
+    fn take_kept(&mut self, address: &Address, owner: OwnerKey) -> Vec<(OwnerKey, Parcel)> {
+        let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
+            return Vec::new();
+        };
+        let mut kept = Vec::new();
+        for queue in [&mut waiting.bounced, &mut waiting.held] {
+            for parcel in core::mem::take(queue) {
+                if parcel.meant == Some(owner) {
+                    kept.push((owner, parcel));
+                } else {
+                    queue.push_back(parcel);
+                }
+            }
+        }
+        let bytes = kept.iter().map(|(_, parcel)| parcel.message.cost()).sum::<usize>();
+        waiting.held_bytes -= bytes.min(waiting.held_bytes);
+        waiting.asked = waiting.asked.min(waiting.bounced.len() + waiting.held.len());
+        let away = waiting.away;
+        self.charge(away, 0, bytes);
+        kept
     }
 
     /// Lets an address's messages go on if nothing is under way for it any more.
@@ -401,12 +444,19 @@ impl Router {
         if !waiting.is_settled() {
             return;
         }
+        if (waiting.known.is_some() || waiting.is_empty()) && core::mem::take(&mut waiting.keeps) {
+            self.queues.restoring = self.queues.restoring.saturating_sub(1);
+        }
         if let Some((owner, seq)) = waiting.known {
             let parcels = self.take_held(address);
             self.routes.insert(address.clone(), Route::At { owner, seq });
             self.count_in(owner, address);
             for parcel in parcels {
-                self.resolve(now, parcel);
+                match parcel.meant {
+                    // It is for its own node to send it on, in one order with what follows.
+                    Some(meant) if meant != owner => self.send_back(parcel, meant),
+                    _ => self.resolve(now, parcel),
+                }
             }
         } else if waiting.is_empty() {
             self.routes.remove(address);

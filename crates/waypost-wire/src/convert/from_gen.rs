@@ -34,6 +34,10 @@ pub(crate) fn frame_from_gen(frame: r#gen::Frame) -> Result<Frame, DecodeError> 
             Frame::Barrier {
                 token: barrier.token,
                 owner: barrier.owner,
+                address: match &*barrier.address {
+                    b"" => None,
+                    name => Some(address("barrier", name)?),
+                },
             }
         }
         Kind::Echo(echo) => Frame::Echo { token: echo.token },

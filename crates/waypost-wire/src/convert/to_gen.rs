@@ -25,11 +25,16 @@ pub(crate) fn frame_to_gen(frame: &Frame) -> Result<r#gen::Frame, EncodeError> {
         Frame::Message(message) => Kind::Message(message_to_gen(message, "message")?),
         Frame::Bounce(message) => Kind::Bounce(message_to_gen(message, "bounce")?),
         Frame::Outcomes(outcomes) => Kind::Outcomes(outcomes_to_gen(outcomes)?),
-        Frame::Barrier { token, owner } => {
+        Frame::Barrier {
+            token,
+            owner,
+            address: client,
+        } => {
             check_alias::<EncodeError>("barrier", "owner", *owner, 0)?;
             Kind::Barrier(r#gen::Barrier {
                 token: *token,
                 owner: *owner,
+                address: client.as_ref().map(address).unwrap_or_default(),
             })
         }
         Frame::Echo { token } => Kind::Echo(r#gen::Echo { token: *token }),

@@ -288,13 +288,17 @@ pub struct Reply {
     pub body: ::prost::bytes::Bytes,
 }
 /// Asks for an `Echo` once every message sent before it on this path has been delivered or bounced.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Barrier {
     #[prost(uint64, tag = "1")]
     pub token: u64,
     /// The server whose path it is, as a `Name` of this link; 0: the attached peer at the other end.
     #[prost(uint32, tag = "2")]
     pub owner: u32,
+    /// The client whose messages it is about: those that the server or its node keeps for a moment are bounced before the
+    /// `Echo`. Empty: all, and what is kept stays.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub address: ::prost::bytes::Bytes,
 }
 /// Answers a `Barrier`, a `Displaced` or a `Detach`, on the link on which it came.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -105,7 +105,22 @@ pub fn samples() -> Vec<(&'static str, Frame)> {
                 ],
             }),
         ),
-        ("barrier", Frame::Barrier { token: 77, owner: 2 }),
+        (
+            "barrier",
+            Frame::Barrier {
+                token: 77,
+                owner: 2,
+                address: None,
+            },
+        ),
+        (
+            "barrier_for_a_client",
+            Frame::Barrier {
+                token: 77,
+                owner: 2,
+                address: Some(addr("clientZ")),
+            },
+        ),
         ("echo", Frame::Echo { token: 77 }),
         (
             "name",
@@ -372,7 +387,13 @@ pub fn any_frame() -> impl Strategy<Value = Frame> {
             "[a-zé]{0,128}"
         )
             .prop_map(|(code, text)| Frame::Close(Close { code, text })),
-        (number(), small(NAMES_MAX)).prop_map(|(token, owner)| Frame::Barrier { token, owner }),
+        (number(), small(NAMES_MAX), proptest::option::of(address())).prop_map(|(token, owner, address)| {
+            Frame::Barrier {
+                token,
+                owner,
+                address,
+            }
+        }),
         number().prop_map(|token| Frame::Echo { token }),
         (1..=NAMES_MAX, owner()).prop_map(|(alias, owner)| Frame::Name { alias, owner }),
         number().prop_map(|token| Frame::Ping { token }),

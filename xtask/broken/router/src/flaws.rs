@@ -53,8 +53,8 @@ pub const FLAWS: &[Flaw] = &[
             ),
             (
                 "endpoint/quick.rs",
-                "if id != 0 && self.dedupe.check(owner, id, floor) != Ok(None) {",
-                "if id != 0 && self.dedupe.check(owner, id, floor) != Ok(None) && !FLAW {",
+                "if id != 0 && self.dedupe.check(owner, id, floor, message.to()) != Ok(None) {",
+                "if id != 0 && self.dedupe.check(owner, id, floor, message.to()) != Ok(None) && !FLAW {",
             ),
         ],
     },
