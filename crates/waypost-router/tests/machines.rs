@@ -324,6 +324,8 @@ fn what_a_silent_link_has_not_written_goes_before_what_comes_later() {
 /// A claim of an attached server, answered by the store.
 fn claim(broker: &mut Broker, peer: LinkId, client: &str, seq: u64) {
     broker.hear(peer, Frame::Claim(vec![addr(client)]));
+    // Claims are asked for at a pace.
+    broker.wait(Duration::from_millis(100), &[]);
     let claimed = Claimed {
         seq: Seq(seq),
         displaced: None,

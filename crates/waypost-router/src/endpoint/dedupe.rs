@@ -51,7 +51,13 @@ impl Dedupe {
     /// below the floor, from an older life of the origin, or the origin has more in flight than is allowed; or it comes behind
     /// a newer one to the same client. That one named the one that had to come before it, so its sender was done with `id`
     /// by then: what comes now is a copy that has been around for long.
-    pub(crate) fn check(&mut self, origin: &Owner, id: u64, floor: u64, to: &str) -> Result<Option<Seen>, ()> {
+    pub(crate) fn check(
+        &mut self,
+        origin: &Owner,
+        id: u64,
+        floor: u64,
+        to: &str,
+    ) -> Result<Option<Seen>, ()> {
         let fresh = || Window {
             incarnation: origin.incarnation,
             floor,
@@ -137,7 +143,11 @@ mod tests {
         );
         assert!(dedupe.settled(&origin(1), 5));
         assert!(!dedupe.settled(&origin(1), 6));
-        assert_eq!(dedupe.check(&origin(2), 1, 1, "x"), Ok(None), "a new life begins anew");
+        assert_eq!(
+            dedupe.check(&origin(2), 1, 1, "x"),
+            Ok(None),
+            "a new life begins anew"
+        );
         assert_eq!(
             dedupe.check(&origin(1), 8, 6, "x"),
             Err(()),

@@ -62,10 +62,7 @@ impl<T> Endpoint<T> {
             return None;
         }
         let owner = self.origins.get(origin as usize)?;
-        match self
-            .dedupe
-            .check(owner, message.id, message.floor, message.to())
-        {
+        match self.dedupe.check(owner, message.id, message.floor, message.to()) {
             Ok(None) => None,
             Ok(seen) => Some(seen),
             Err(()) => Some(None),

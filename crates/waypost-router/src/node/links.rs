@@ -450,9 +450,15 @@ impl Router {
                     },
                 );
             }
-            (Frame::Barrier { token, owner, address }, LinkKind::Node, _) => {
-                self.on_barrier(id, token, owner, address)
-            }
+            (
+                Frame::Barrier {
+                    token,
+                    owner,
+                    address,
+                },
+                LinkKind::Node,
+                _,
+            ) => self.on_barrier(id, token, owner, address),
             (Frame::Displaced(displaced), LinkKind::Node, _) => self.on_displaced(now, id, displaced),
             (Frame::Attach { identity, resume }, LinkKind::Peer, owner) => {
                 if let Some(owner) = owner {

@@ -354,7 +354,14 @@ impl Router {
             },
         );
         let address = Some(address.clone());
-        self.push(link, Frame::Barrier { token, owner, address });
+        self.push(
+            link,
+            Frame::Barrier {
+                token,
+                owner,
+                address,
+            },
+        );
     }
 
     /// Nothing is on the way to the address's former server any more.
@@ -421,7 +428,10 @@ impl Router {
                 }
             }
         }
-        let bytes = kept.iter().map(|(_, parcel)| parcel.message.cost()).sum::<usize>();
+        let bytes = kept
+            .iter()
+            .map(|(_, parcel)| parcel.message.cost())
+            .sum::<usize>();
         waiting.held_bytes -= bytes.min(waiting.held_bytes);
         waiting.asked = waiting.asked.min(waiting.bounced.len() + waiting.held.len());
         let away = waiting.away;
