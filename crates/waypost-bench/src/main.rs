@@ -3,14 +3,12 @@
 //! This program is the conductor, and in other processes of itself the servers (`role`): see `--help`.
 
 mod aside;
-mod child;
 mod control;
 mod date;
 mod measure;
 mod names;
 mod options;
 mod page;
-mod proc;
 mod report;
 mod results;
 mod role;
@@ -29,14 +27,7 @@ use crate::run::Run;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match conduct(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing can be done when nobody listens.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    waypost_harness::run(|| conduct(&arguments))
 }
 
 fn conduct(arguments: &[String]) -> Result<()> {

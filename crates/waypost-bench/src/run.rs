@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use crate::control::Mode;
 use crate::options::{Options, SIZE};
-use crate::proc;
 use crate::results::{Results, Sample};
 use crate::steps::Step;
 use crate::system::{Running, System, find};
 use crate::{aside, date};
+use waypost_harness::proc;
 
 /// Where the idle servers are watched, in clients of each.
 pub(crate) const IDLE_CLIENTS: usize = 100_000;

@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 use crate::control::{Answer, Command, Mode};
 use crate::measure;
 use crate::options::SIZE;
-use crate::proc;
 use crate::run::Run;
 use crate::system::Running;
+use waypost_harness::proc;
 
 /// Clients connected one by one.
 const SINGLES: usize = 300;

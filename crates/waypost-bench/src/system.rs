@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
-use tokio::process::Command;
+use waypost_harness::proc;
 use waypost_session_testkit::servers::redis::{RedisOptions, RedisServer};
 
-use crate::child::Child;
-use crate::proc;
+use crate::control::{Answer, Command};
 
 /// One column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +82,8 @@ impl System {
     }
 }
 
+type Child = waypost_harness::Child<Command, Answer>;
+
 /// A system that runs: server A, server B and what stands between them.
 #[derive(Debug)]
 pub(crate) struct Running {
@@ -103,15 +104,15 @@ impl Running {
         let mut broker = None;
         let (a, b) = match system {
             System::Raw => {
-                let b = Child::start("raw-server", &[]).await?;
-                (Child::start("raw-client", &[&b.address]).await?, b)
+                let b = Child::start(&["raw-server"]).await?;
+                (Child::start(&["raw-client", &b.address]).await?, b)
             }
             System::Nats => {
                 let (process, url) = start_nats(dir.path()).await?;
                 nats = Some(process);
                 (
-                    Child::start("nats-a", &[&url]).await?,
-                    Child::start("nats-b", &[&url]).await?,
+                    Child::start(&["nats-a", &url]).await?,
+                    Child::start(&["nats-b", &url]).await?,
                 )
             }
             System::RedisPubSub => {
@@ -119,15 +120,15 @@ impl Running {
                 let address = format!("127.0.0.1:{}", server.port());
                 redis = Some(server);
                 (
-                    Child::start("redis-a", &[&address]).await?,
-                    Child::start("redis-b", &[&address]).await?,
+                    Child::start(&["redis-a", &address]).await?,
+                    Child::start(&["redis-b", &address]).await?,
                 )
             }
             System::Brokerless(store) => {
                 let url = store_url(store, dir.path(), &mut redis).await?;
                 (
-                    Child::start("waypost-a", &["mesh", &url]).await?,
-                    Child::start("waypost-b", &["mesh", &url]).await?,
+                    Child::start(&["waypost-a", "mesh", &url]).await?,
+                    Child::start(&["waypost-b", "mesh", &url]).await?,
                 )
             }
             System::BrokerTcp(_) | System::BrokerUnix => {
@@ -139,12 +140,12 @@ impl Running {
                     ),
                 };
                 let url = store_url(store, dir.path(), &mut redis).await?;
-                let child = Child::start("broker", &[&url, &listen]).await?;
+                let child = Child::start(&["broker", &url, &listen]).await?;
                 let address = child.address.clone();
                 broker = Some(child);
                 (
-                    Child::start("waypost-a", &["attached", &address]).await?,
-                    Child::start("waypost-b", &["attached", &address]).await?,
+                    Child::start(&["waypost-a", "attached", &address]).await?,
+                    Child::start(&["waypost-b", "attached", &address]).await?,
                 )
             }
         };
@@ -208,10 +209,10 @@ impl Running {
     }
 
     pub(crate) async fn stop(self) {
-        self.a.stop().await;
-        self.b.stop().await;
+        self.a.stop(&Command::Quit).await;
+        self.b.stop(&Command::Quit).await;
         if let Some(broker) = self.broker {
-            broker.stop().await;
+            broker.stop(&Command::Quit).await;
         }
         if let Some(mut nats) = self.nats {
             // It ends with us in any case.
@@ -236,14 +237,15 @@ async fn store_url(store: Store, dir: &Path, redis: &mut Option<RedisServer>) ->
 }
 
 async fn start_nats(dir: &Path) -> Result<(tokio::process::Child, String)> {
-    let mut process = Command::new(find("nats-server").context("nats-server is not installed")?)
-        .args(["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
-        .arg(dir)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut process =
+        tokio::process::Command::new(find("nats-server").context("nats-server is not installed")?)
+            .args(["--addr", "127.0.0.1", "--port", "-1", "--ports_file_dir"])
+            .arg(dir)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
     let ports = dir.join(format!("nats-server_{}.ports", process.id().unwrap_or_default()));
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

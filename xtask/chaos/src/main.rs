@@ -11,14 +11,7 @@ use lexopt::{Arg, ValueExt as _};
 use waypost_chaos::{Options, Store, Topology};
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to be told when stderr is closed.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    waypost_harness::run(run)
 }
 
 fn run() -> Result<()> {

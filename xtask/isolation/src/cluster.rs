@@ -1,19 +1,22 @@
 //! The processes of a measurement.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use anyhow::Result;
+use waypost::Settings;
+use waypost_harness::proc;
+use waypost_session_testkit::servers::redis::RedisServer;
 
-use anyhow::{Context as _, Result, ensure};
-use tempfile::TempDir;
-
-use crate::child::{Child, memory_kib};
-use crate::control::Command;
+use crate::control::{Answer, Command};
 
 /// Clients of each bystander.
 pub(crate) const CLIENTS: usize = 1000;
 /// Clients in a storm.
 pub(crate) const STORM: usize = 50_000;
+/// Bound of the inbox of a client with a stream of its own, in bytes.
+const CLIENT_INBOX: usize = 1 << 20;
+/// What a client may take in its server, and its route in a node, with what is under way for it, in bytes.
+const CLIENT: usize = 512;
+
+pub(crate) type Child = waypost_harness::Child<Command, Answer>;
 
 /// Two bystanders, a server in trouble, one that makes it, and a datastore.
 #[derive(Debug)]
@@ -25,17 +28,17 @@ pub(crate) struct Cluster {
     /// The server that sends to it.
     pub(crate) rival: Child,
     broker: Option<Child>,
-    pub(crate) redis: tokio::process::Child,
-    _directory: TempDir,
+    pub(crate) redis: RedisServer,
+    settings: Settings,
 }
 
 impl Cluster {
-    pub(crate) async fn start(topology: &str) -> Result<Self> {
-        let directory = TempDir::new()?;
-        let (redis, store) = start_redis(&directory).await?;
+    pub(crate) async fn start(topology: &str, settings: &Settings) -> Result<Self> {
+        let redis = RedisServer::start().await?;
+        let (store, queue) = (redis.url(), settings.queue_bytes_max.to_string());
         let broker = match topology {
             "mesh" => None,
-            "broker" => Some(Child::start(&["broker", &store]).await?),
+            "broker" => Some(Child::start(&["broker", &queue, &store]).await?),
             other => anyhow::bail!("unknown topology '{other}': mesh or broker"),
         };
         let (how, at) = match &broker {
@@ -43,13 +46,13 @@ impl Cluster {
             Some(broker) => ("attached", broker.address.clone()),
         };
         let mut cluster = Self {
-            sender: Child::start(&[how, "sender", &at]).await?,
-            receiver: Child::start(&[how, "receiver", &at]).await?,
-            victim: Child::start(&[how, "victim", &at]).await?,
-            rival: Child::start(&[how, "rival", &at]).await?,
+            sender: Child::start(&[how, &queue, "sender", &at]).await?,
+            receiver: Child::start(&[how, &queue, "receiver", &at]).await?,
+            victim: Child::start(&[how, &queue, "victim", &at]).await?,
+            rival: Child::start(&[how, &queue, "rival", &at]).await?,
             broker,
             redis,
-            _directory: directory,
+            settings: settings.clone(),
         };
         let connect = |prefix: &str, count| Command::Connect {
             prefix: prefix.to_owned(),
@@ -69,11 +72,11 @@ impl Cluster {
     }
 
     /// The processes that are ours.
-    pub(crate) fn pids(&self) -> Vec<Option<u32>> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         [&self.sender, &self.receiver, &self.victim, &self.rival]
             .into_iter()
             .chain(&self.broker)
-            .map(Child::pid)
+            .map(|child| child.pid)
             .collect()
     }
 
@@ -81,23 +84,29 @@ impl Cluster {
     pub(crate) fn memory_kib(&self) -> Vec<u64> {
         self.pids().into_iter().map(memory_kib).collect()
     }
+
+    /// What the queues of each of them may hold by its settings, and its tables for the clients there are, in KiB.
+    pub(crate) fn bounds_kib(&self) -> Vec<u64> {
+        let queue = self.settings.queue_bytes_max;
+        let tables = (STORM + 2 * CLIENTS) * CLIENT;
+        // Its link and what waits for its lease; its inboxes; acked messages, and messages to clients that are claimed.
+        let server = 2 * queue + self.settings.inbox_bytes_max + CLIENT_INBOX + 2 * 16 * queue + tables;
+        // Its links; messages whose way is being found, and those whose server is away.
+        let node = |links: usize| links * queue + 2 * 16 * queue + tables;
+        let servers = match self.broker {
+            Some(_) => [server; 4],
+            None => [server + node(3); 4],
+        };
+        let broker = self.broker.as_ref().map(|_| node(4));
+        servers
+            .into_iter()
+            .chain(broker)
+            .map(|bytes| u64::try_from(bytes / 1024).unwrap_or(u64::MAX))
+            .collect()
+    }
 }
 
-async fn start_redis(directory: &TempDir) -> Result<(tokio::process::Child, String)> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-    let redis = tokio::process::Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-        .arg("--dir")
-        .arg(directory.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot run redis-server")?;
-    let until = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        ensure!(Instant::now() < until, "redis-server does not start");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok((redis, format!("redis://127.0.0.1:{port}")))
+/// Memory of its own that is resident now, without mapped files, in KiB.
+pub(crate) fn memory_kib(pid: u32) -> u64 {
+    proc::anonymous_bytes(pid) / 1024
 }

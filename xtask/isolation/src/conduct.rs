@@ -3,12 +3,12 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use crate::Options;
-use crate::child::pause;
-use crate::cluster::{CLIENTS, Cluster, STORM};
+use crate::cluster::{CLIENTS, Cluster, STORM, memory_kib};
 use crate::control::{Answer, Command};
 
 /// What happens to others.
@@ -61,6 +61,8 @@ pub(crate) struct Row {
     pub(crate) disturbed: Vec<Window>,
     /// The most that each process grew by while disturbed: sender, receiver, victim, rival, broker.
     pub(crate) grown_kib: Vec<u64>,
+    /// What their queues and tables may hold.
+    pub(crate) bounds_kib: Vec<u64>,
     /// What the trouble was, in numbers: messages sent into it, or storms.
     pub(crate) troubles: u64,
 }
@@ -88,7 +90,7 @@ fn millis(time: Duration) -> u64 {
 }
 
 async fn row(options: &Options, topology: &str, trouble: Trouble) -> Result<Row> {
-    let mut cluster = Cluster::start(topology).await?;
+    let mut cluster = Cluster::start(topology, &options.settings()).await?;
     let window = millis(options.window);
     let capacity = Command::Capacity {
         to: "receiver".to_owned(),
@@ -107,6 +109,7 @@ async fn row(options: &Options, topology: &str, trouble: Trouble) -> Result<Row>
         undisturbed: Vec::new(),
         disturbed: Vec::new(),
         grown_kib: Vec::new(),
+        bounds_kib: cluster.bounds_kib(),
         troubles: 0,
     };
     let load = Command::Load {
@@ -158,7 +161,7 @@ async fn disturbed(
     window: Duration,
     storm_here: &mut bool,
 ) -> Result<(Answer, u64, Vec<u64>)> {
-    let (victim, redis) = (cluster.victim.pid(), cluster.redis.id());
+    let victim = cluster.victim.pid;
     let flood = |to: &str, count, per_second, size| Command::Flood {
         to: to.to_owned(),
         count,
@@ -168,15 +171,15 @@ async fn disturbed(
     };
     match trouble {
         Trouble::StoppedPeer => pause(victim, true)?,
-        Trouble::HungStore => pause(redis, true)?,
+        Trouble::HungStore => cluster.redis.pause()?,
         Trouble::FullInbox | Trouble::Storm => {}
     }
     let mut most = cluster.memory_kib();
-    let pids: Vec<Option<u32>> = cluster.pids();
+    let pids = cluster.pids();
     let watch = async {
         loop {
             for (most, pid) in most.iter_mut().zip(&pids) {
-                *most = (*most).max(crate::child::memory_kib(*pid));
+                *most = (*most).max(memory_kib(*pid));
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -225,8 +228,20 @@ async fn disturbed(
     };
     match trouble {
         Trouble::StoppedPeer => pause(victim, false)?,
-        Trouble::HungStore => pause(redis, false)?,
+        Trouble::HungStore => cluster.redis.resume()?,
         Trouble::FullInbox | Trouble::Storm => {}
     }
     Ok((answer?, troubles?, most))
+}
+
+/// Stops a process where it is, or lets it go on.
+fn pause(pid: u32, paused: bool) -> Result<()> {
+    let pid = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("not a process")?;
+    Ok(kill_process(
+        pid,
+        if paused { Signal::STOP } else { Signal::CONT },
+    )?)
 }

@@ -3,7 +3,6 @@
 //!
 //! This program is the conductor, and in other processes of itself the servers and the broker (`role`).
 
-mod child;
 mod cluster;
 mod conduct;
 mod control;
@@ -17,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lexopt::{Arg, ValueExt as _};
+use waypost::Settings;
 
 const HELP: &str = "\
 Bystanders beside trouble: undisturbed and disturbed by turns, medians of all rounds.
@@ -28,6 +28,7 @@ usage: cargo xtask chaos isolation [OPTIONS]
   --load PERCENT  the bystanders' load, of what they reach at full speed (30)
   --only NAME     one trouble: stopped-peer, full-inbox, hung-store, storm
   --topology T    mesh or broker; both if not given
+  --queue-bytes N bound of a link's queue, for all processes (4194304); a small one makes the bounds on memory tight
   --out DIR       where isolation.json and isolation.md go (target/isolation)
 ";
 
@@ -39,18 +40,24 @@ pub(crate) struct Options {
     pub(crate) load_percent: u64,
     pub(crate) only: Option<String>,
     pub(crate) topology: Option<String>,
+    queue_bytes: Option<usize>,
     pub(crate) out: PathBuf,
 }
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to be told when stderr is closed.
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
+impl Options {
+    /// The settings of all processes.
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        if let Some(bytes) = self.queue_bytes {
+            settings.queue_bytes_max = bytes;
+            settings.frame_bytes_max = settings.frame_bytes_max.min(bytes);
         }
+        settings
     }
+}
+
+fn main() -> ExitCode {
+    waypost_harness::run(run)
 }
 
 fn run() -> Result<()> {
@@ -62,6 +69,7 @@ fn run() -> Result<()> {
         load_percent: 30,
         only: None,
         topology: None,
+        queue_bytes: None,
         out: PathBuf::from("target/isolation"),
     };
     while let Some(argument) = parser.next()? {
@@ -78,6 +86,7 @@ fn run() -> Result<()> {
             Arg::Long("load") => options.load_percent = parser.value()?.parse()?,
             Arg::Long("only") => options.only = Some(parser.value()?.string()?),
             Arg::Long("topology") => options.topology = Some(parser.value()?.string()?),
+            Arg::Long("queue-bytes") => options.queue_bytes = Some(parser.value()?.parse()?),
             Arg::Long("out") => options.out = parser.value()?.into(),
             Arg::Long("help") | Arg::Short('h') => {
                 std::io::stdout().write_all(HELP.as_bytes())?;
@@ -90,5 +99,11 @@ fn run() -> Result<()> {
     let results = runtime.block_on(conduct::all(&options))?;
     let markdown = report::write(&results, &options).context("cannot write the report")?;
     std::io::stdout().write_all(markdown.as_bytes())?;
+    let over: Vec<String> = results.iter().filter_map(report::over_memory).collect();
+    ensure!(
+        over.is_empty(),
+        "more memory than the configured bounds: {}",
+        over.join("; ")
+    );
     Ok(())
 }

@@ -8,6 +8,8 @@ use anyhow::Result;
 use crate::Options;
 use crate::conduct::{Row, Window};
 
+/// The processes, in the order of a row's figures.
+const NAMES: [&str; 5] = ["sender", "receiver", "victim", "rival", "broker"];
 /// Throughput beside trouble, in percent of that without.
 const THROUGHPUT_PERCENT_MIN: u64 = 90;
 /// The 99th percentile beside trouble, in percent of that without.
@@ -29,16 +31,21 @@ fn line(row: &Row) -> String {
         median(&row.disturbed, |window| window.p99_micros),
     );
     let (rate, latency) = (rates.1 * 100 / rates.0.max(1), p99.1 * 100 / p99.0.max(1));
-    let kept = if rate >= THROUGHPUT_PERCENT_MIN && latency <= P99_PERCENT_MAX {
+    let kept = if over_memory(row).is_some() {
+        "TOO MUCH MEMORY"
+    } else if rate >= THROUGHPUT_PERCENT_MIN && latency <= P99_PERCENT_MAX {
         "kept"
     } else {
         "MISSED"
     };
-    let grown: Vec<String> = row.grown_kib.iter().map(|kib| (kib / 1024).to_string()).collect();
-    let grown = grown.join(", ");
+    let mib = |kib: &[u64]| {
+        let mib: Vec<String> = kib.iter().map(|kib| (kib / 1024).to_string()).collect();
+        mib.join(", ")
+    };
+    let (grown, bounds) = (mib(&row.grown_kib), mib(&row.bounds_kib));
     let refused: u64 = row.disturbed.iter().map(|window| window.refused).sum();
     format!(
-        "| {} | {} | {} | {} | {} | {rate} % | {} | {} | {latency} % | {} | {refused} | {grown} | {} | {kept} |\n",
+        "| {} | {} | {} | {} | {} | {rate} % | {} | {} | {latency} % | {} | {refused} | {grown} | {bounds} | {} | {kept} |\n",
         row.topology,
         row.trouble.name(),
         row.capacity_per_second,
@@ -51,15 +58,28 @@ fn line(row: &Row) -> String {
     )
 }
 
+/// Which processes grew by more than their queues and tables may hold.
+pub(crate) fn over_memory(row: &Row) -> Option<String> {
+    let over: Vec<String> = NAMES
+        .iter()
+        .zip(&row.grown_kib)
+        .zip(&row.bounds_kib)
+        .filter(|((_, grown), bound)| grown > bound)
+        .map(|((name, grown), bound)| format!("{name} {grown} KiB of {bound}"))
+        .collect();
+    (!over.is_empty()).then(|| format!("{}, {}: {}", row.topology, row.trouble.name(), over.join(", ")))
+}
+
 /// Writes both files; the Markdown.
 pub(crate) fn write(rows: &[Row], options: &Options) -> Result<String> {
     let mut text = format!(
         "# Bystanders beside trouble\n\n\
          Acked messages of 64 bytes from one server to another, at {} % of what they reach at full speed; {} pairs of windows of {} ms, \
          undisturbed and disturbed by turns; medians of these. Latency in microseconds, from when a message was due to its outcome. {} cores.\n\n\
-         Promised: at least {THROUGHPUT_PERCENT_MIN} % of the throughput, and a p99 of at most {P99_PERCENT_MAX} %.\n\n\
-         | topology | trouble | full speed /s | undisturbed /s | disturbed /s | kept | p99 undisturbed | p99 disturbed | p99 | max disturbed | not delivered | growth in MiB: sender, receiver, victim, rival, broker | trouble | |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+         Promised: at least {THROUGHPUT_PERCENT_MIN} % of the throughput, a p99 of at most {P99_PERCENT_MAX} %, and no process that grows by more than \
+         what its queues and tables may hold by its settings.\n\n\
+         | topology | trouble | full speed /s | undisturbed /s | disturbed /s | kept | p99 undisturbed | p99 disturbed | p99 | max disturbed | not delivered | growth in MiB: sender, receiver, victim, rival, broker | their bounds | trouble | |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         options.load_percent,
         options.rounds,
         options.window.as_millis(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::MissedTickBehavior;
-use waypost::{Address, Broker, ClientEvents, Event, Outcome, Peer, store_registry};
+use waypost::{Address, Broker, ClientEvents, Event, Outcome, Peer, Settings, store_registry};
 
 use crate::control::{Answer, Command};
 
@@ -22,13 +22,17 @@ const LOAD_MAX: usize = 8192;
 /// How often messages that are due are sent.
 const TICK: Duration = Duration::from_millis(1);
 
-/// `broker STORE`, `mesh IDENTITY STORE` or `attached IDENTITY BROKER`.
+/// `broker QUEUE STORE`, `mesh QUEUE IDENTITY STORE` or `attached QUEUE IDENTITY BROKER`; `QUEUE` is the bound of a link's queue.
 pub(crate) async fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["broker", store] => {
+        ["broker", queue, store] => {
             let store = store_registry().open(store).await?;
-            let broker = Broker::builder(store).listen("tcp://127.0.0.1:0").start().await?;
+            let broker = Broker::builder(store)
+                .settings(settings(queue)?)
+                .listen("tcp://127.0.0.1:0")
+                .start()
+                .await?;
             say(&Answer {
                 address: broker.listen_urls().first().cloned().unwrap_or_default(),
                 ..Answer::default()
@@ -40,13 +44,23 @@ pub(crate) async fn run(arguments: &[String]) -> Result<()> {
             }
             Ok(())
         }
-        ["mesh", identity, store] => {
+        ["mesh", queue, identity, store] => {
             let store = store_registry().open(store).await?;
-            serve(identity, Peer::mesh(store).listen("tcp://127.0.0.1:0")).await
+            let builder = Peer::mesh(store).listen("tcp://127.0.0.1:0");
+            serve(identity, builder.settings(settings(queue)?)).await
         }
-        ["attached", identity, broker] => serve(identity, Peer::attached(&[broker])).await,
+        ["attached", queue, identity, broker] => {
+            serve(identity, Peer::attached(&[broker]).settings(settings(queue)?)).await
+        }
         _ => bail!("there is no role {words:?}"),
     }
+}
+
+fn settings(queue: &str) -> Result<Settings> {
+    let mut settings = Settings::default();
+    settings.queue_bytes_max = queue.parse()?;
+    settings.frame_bytes_max = settings.frame_bytes_max.min(settings.queue_bytes_max);
+    Ok(settings)
 }
 
 async fn say(answer: &Answer) -> Result<()> {

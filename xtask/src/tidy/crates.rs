@@ -78,9 +78,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "waypost-bench",
-        &["waypost", "waypost-session", "waypost-session-testkit"],
+        &[
+            "waypost",
+            "waypost-harness",
+            "waypost-session",
+            "waypost-session-testkit",
+        ],
     ),
-    ("waypost-isolation", &["waypost"]),
+    ("waypost-harness", &[]),
+    (
+        "waypost-isolation",
+        &["waypost", "waypost-harness", "waypost-session-testkit"],
+    ),
     (
         "waypost-broken-router",
         &["waypost-types", "waypost-wire", "waypost-session"],
@@ -106,7 +115,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "waypost-chaos",
-        &["waypost-types", "waypost-wire", "waypost-session-testkit"],
+        &[
+            "waypost-harness",
+            "waypost-types",
+            "waypost-wire",
+            "waypost-session-testkit",
+        ],
     ),
     ("xtask", &[]),
 ];

@@ -12,9 +12,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use crate::{date, proc};
+use crate::date;
 use options::Options;
 use place::Place;
+use waypost_harness::proc;
 use work::Measured;
 
 /// A run.

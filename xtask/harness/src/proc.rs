@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// User and system time since the process's start; zero when it has gone.
-pub(crate) fn cpu(pid: u32) -> Duration {
+#[must_use]
+pub fn cpu(pid: u32) -> Duration {
     let ticks = std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
         .and_then(|stat| parse_ticks(&stat))
@@ -22,12 +23,14 @@ fn parse_ticks(stat: &str) -> Option<u64> {
 }
 
 /// Peak resident memory, in bytes.
-pub(crate) fn peak_bytes(pid: u32) -> u64 {
+#[must_use]
+pub fn peak_bytes(pid: u32) -> u64 {
     status(pid, "VmHWM:")
 }
 
 /// Memory that the machine has left, in bytes.
-pub(crate) fn available_bytes() -> u64 {
+#[must_use]
+pub fn available_bytes() -> u64 {
     memory_info("MemAvailable:")
 }
 
@@ -43,7 +46,8 @@ fn kib(line: &str, field: &str) -> Option<u64> {
 }
 
 /// Memory of its own that is resident now, without mapped files, in bytes.
-pub(crate) fn anonymous_bytes(pid: u32) -> u64 {
+#[must_use]
+pub fn anonymous_bytes(pid: u32) -> u64 {
     status(pid, "RssAnon:")
 }
 
@@ -53,7 +57,8 @@ fn status(pid: u32, field: &str) -> u64 {
 }
 
 /// The machine in a line: processor, cores, memory, system.
-pub(crate) fn machine() -> String {
+#[must_use]
+pub fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo
