@@ -14,7 +14,7 @@ use crate::StartError;
 /// Sessions that a server announces again per second, when nothing else is said.
 pub const DEFAULT_ANNOUNCE_PER_SECOND: u32 = 10_000;
 
-/// Clients that a broker connects per second while messages pass through it, when nothing else is said.
+/// Clients that a node connects per second where others feel it, when nothing else is said.
 pub const DEFAULT_CLAIMS_PER_SECOND: u32 = 20_000;
 
 /// Connects of one server that may be under way, when nothing else is said.
@@ -39,8 +39,9 @@ pub struct Settings {
     pub stall: Duration,
     /// How many sessions a server announces again per second after the store or its broker came back.
     pub announce_per_second: u32,
-    /// How many clients a second a broker connects, for all of its servers together, while messages pass through it. Without
-    /// messages it is as many as the store takes. What waits for its turn longer than the send deadline times out.
+    /// How many clients a second a node connects where others feel it: a broker, for all of its servers together, while
+    /// messages pass through it, and every node while it takes clients over from servers that live. Otherwise it is as many as
+    /// the store takes. What waits for its turn longer than the send deadline times out.
     pub claims_per_second: u32,
     /// How many connects of one server may be under way; more are refused as overloaded.
     pub connects_max: usize,

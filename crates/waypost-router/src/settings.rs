@@ -58,8 +58,8 @@ pub struct Settings {
     pub reattach_wait: Duration,
     /// How many sessions a second are announced or restored after a reconnection. Default 50,000.
     pub announce_per_second: u32,
-    /// How many claims a second a broker carries out while messages pass through it. Without messages it carries out as
-    /// many as the datastore takes. Default 20,000.
+    /// How many claims a second a node carries out where others feel it: a broker while messages pass through it, and every
+    /// node while it takes clients over from servers that live. Otherwise as many as the datastore takes. Default 20,000.
     pub claims_per_second: u32,
     /// How many acked messages and requests of one endpoint may be without outcome. Default 65,536.
     pub in_flight_max: usize,

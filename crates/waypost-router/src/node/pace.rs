@@ -1,6 +1,7 @@
 //! Claims wait for their turn here: one bounded queue for each server, served by turns. While messages pass through this
-//! node they go in small slices, and in a broker, where those messages are others', at a bounded pace. While none pass they
-//! go as fast as the datastore takes them.
+//! node they go in small slices, and at a bounded pace where others feel it: in a broker, whose messages are others', and
+//! wherever clients are taken over from servers that live, which have work with each. Otherwise they go as fast as the
+//! datastore takes them.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,12 +20,15 @@ pub(super) const CLAIMS_WAITING_MAX: usize = 65_536;
 const SLICE: usize = 128;
 /// For how long a node counts as busy after a message has passed.
 const BUSY: Duration = Duration::from_millis(20);
+/// For how long it counts as taking over after it has.
+const TAKING_OVER: Duration = Duration::from_millis(200);
 
-/// Whether messages pass through this node.
+/// Whether messages pass through this node, and whether clients are taken over by it.
 #[derive(Debug)]
 pub(super) struct Traffic {
     forwarded: u64,
     busy_until: MonoTime,
+    takes_until: MonoTime,
 }
 
 impl Traffic {
@@ -32,7 +36,17 @@ impl Traffic {
         Self {
             forwarded: 0,
             busy_until: MonoTime::ZERO,
+            takes_until: MonoTime::ZERO,
         }
+    }
+
+    /// A client is taken over from a server that lives.
+    pub(super) fn note_takeover(&mut self, now: MonoTime) {
+        self.takes_until = now + TAKING_OVER;
+    }
+
+    fn takes_over(&self, now: MonoTime) -> bool {
+        now < self.takes_until
     }
 
     /// Notes how many messages have passed so far.
@@ -49,20 +63,25 @@ impl Traffic {
     }
 }
 
-/// Lets work that others have time to wait for go on in slices.
+/// Lets work that has time go on in slices, at a pace: a slice at once, and what it took is waited for before another.
 #[derive(Debug)]
 pub(super) struct Pace {
+    /// When all that has gone is made up for.
+    even_at: MonoTime,
     due: MonoTime,
 }
 
 impl Pace {
     pub(super) const fn new() -> Self {
-        Self { due: MonoTime::ZERO }
+        Self {
+            even_at: MonoTime::ZERO,
+            due: MonoTime::ZERO,
+        }
     }
 
     /// How many entries may go now; 0: later.
     pub(super) fn slice(&self, now: MonoTime, traffic: &Traffic) -> usize {
-        if !traffic.is_busy(now) {
+        if !traffic.is_busy(now) && !traffic.takes_over(now) {
             BATCH_MAX
         } else if self.due <= now {
             SLICE
@@ -74,15 +93,14 @@ impl Pace {
     /// So many have gone; without a pace the next may follow at once.
     pub(super) fn spend(&mut self, now: MonoTime, count: usize, per_second: Option<u32>) {
         let Some(per_second) = per_second else { return };
-        let count = u32::try_from(count.min(SLICE)).unwrap_or(1);
-        let pause = Duration::from_secs(1) * count / per_second.max(1);
-        // A timer that comes late costs no pace, and a pause saves none up.
-        let since = if now.since(self.due) < pause {
-            self.due
-        } else {
-            now
+        let time = |count: usize| {
+            let micros = (count.min(SLICE) as u64) * 1_000_000 / u64::from(per_second.max(1));
+            Duration::from_micros(micros)
         };
-        self.due = since + pause;
+        self.even_at = self.even_at.max(now) + time(count);
+        // A timer that comes late by up to this costs no pace.
+        let slice = MonoTime::ZERO + time(SLICE);
+        self.due = MonoTime::ZERO + self.even_at.since(slice);
     }
 
     pub(super) const fn due(&self) -> MonoTime {
@@ -157,9 +175,10 @@ impl ClaimQueue {
 }
 
 impl Router {
-    /// The pace, in a broker: the messages of a server of the mesh are its own program's, as its claims are.
-    fn claims_per_second(&self) -> Option<u32> {
-        self.takes_peers.then_some(self.settings.claims_per_second)
+    /// The pace, where others feel it.
+    fn claims_per_second(&self, now: MonoTime) -> Option<u32> {
+        let is_felt = self.takes_peers || self.queues.traffic.takes_over(now);
+        is_felt.then_some(self.settings.claims_per_second)
     }
 
     /// Claims of an attached server: what finds no room is refused.
@@ -192,7 +211,7 @@ impl Router {
             for address in &addresses {
                 self.unsettle(address).0.claims += 1;
             }
-            let per_second = self.claims_per_second();
+            let per_second = self.claims_per_second(now);
             self.queues.claim_pace.spend(now, addresses.len(), per_second);
             let owner = self.entry(key).owner.clone();
             self.ask(
@@ -217,7 +236,7 @@ impl Router {
             let audits = self.queues.audits.iter().take(most);
             let count = audits.take_while(|(address, _)| seen.insert(address)).count();
             let batch: Vec<_> = self.queues.audits.drain(..count).collect();
-            let per_second = self.claims_per_second();
+            let per_second = self.claims_per_second(now);
             self.queues.audit_pace.spend(now, batch.len(), per_second);
             let addresses = batch.iter().map(|(address, _)| address.clone()).collect();
             self.ask(StoreOp::Lookup(addresses), Asked::Audit(batch));
@@ -281,5 +300,10 @@ mod tests {
             BATCH_MAX,
             "20 ms after the last message"
         );
+        traffic.note_takeover(MS(1020));
+        pace.spend(MS(1020), SLICE + 1, Some(20_000));
+        assert_eq!(pace.slice(MS(1021), &traffic), SLICE, "what a pause has saved up");
+        pace.spend(MS(1021), 1, Some(20_000));
+        assert_eq!(pace.slice(MS(1020), &traffic), 0, "without messages too");
     }
 }

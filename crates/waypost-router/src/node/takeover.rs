@@ -54,6 +54,7 @@ impl Router {
         if is_dead {
             return self.finish_claims(now, owner, vec![(address, seq)]);
         }
+        self.queues.traffic.note_takeover(now);
         let id = self.token();
         let by = self.entry(owner).owner.identity.clone();
         let displaced = Displaced {

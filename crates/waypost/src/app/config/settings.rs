@@ -38,7 +38,6 @@ impl Setting {
 }
 
 const ALL: &[Program] = &[Program::Broker, Program::Server, Program::Brokerless];
-const BROKER: &[Program] = &[Program::Broker];
 const SERVERS: &[Program] = &[Program::Server, Program::Brokerless];
 const NODES: &[Program] = &[Program::Broker, Program::Brokerless];
 
@@ -157,8 +156,8 @@ pub const SETTINGS: &[Setting] = &[
         "claims-per-second",
         "NUMBER",
         Arity::One,
-        BROKER,
-        "Clients connected per second while messages pass through the broker [default: 20000]",
+        NODES,
+        "Clients connected per second beside others' messages, and from other servers [default: 20000]",
     ),
     setting(
         "connects-max",
