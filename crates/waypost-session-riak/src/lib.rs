@@ -16,6 +16,7 @@ mod model;
 mod multipart;
 mod names;
 mod object;
+mod reasons;
 mod reclaim;
 mod record;
 mod renewals;

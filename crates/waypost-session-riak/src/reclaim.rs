@@ -195,6 +195,11 @@ impl RiakStore {
             || record.claim.seq.0 < stamp::before(stamp::now(), KEPT_FOR),
             |age| age >= KEPT_FOR,
         );
+        let untold = || {
+            let mut untold = self.untold();
+            untold.add(&view.unaware());
+            untold
+        };
         match &record.holder {
             Some(holder) if holder.owner != *owner => Ok(GONE),
             Some(_) if !dead => Ok(Examined {
@@ -202,27 +207,30 @@ impl RiakStore {
                 keep: true,
             }),
             Some(_) if old => {
+                let untold = untold();
                 self.objects.delete(&key, object.vclock, deadline).await?;
-                self.tell(&view.unaware(), deadline).await;
+                self.tell(untold, deadline).await;
                 Ok(Examined {
                     removed: true,
                     keep: false,
                 })
             }
             Some(_) => {
+                let untold = untold();
                 let body = record.with_holder(None).encode()?;
                 self.objects
                     .put_blind(&key, object.vclock, body, deadline)
                     .await?;
-                self.tell(&view.unaware(), deadline).await;
+                self.tell(untold, deadline).await;
                 Ok(Examined {
                     removed: true,
                     keep: true,
                 })
             }
             None if old => {
+                let untold = untold();
                 self.objects.delete(&key, object.vclock, deadline).await?;
-                self.tell(&view.unaware(), deadline).await;
+                self.tell(untold, deadline).await;
                 Ok(GONE)
             }
             None => Ok(Examined {

@@ -97,7 +97,9 @@ impl RiakStore {
         }));
         let (renewals, ()) = tokio::join!(renewals.buffered(AT_ONCE).try_collect::<HashMap<_, _>>(), async {
             if !owners.is_empty() {
-                self.check_marker(deadline).await;
+                // Not at the cost of the heartbeat.
+                let soon = self.objects.deadline() - self.objects.timeout() / 2;
+                tokio::join!(self.check_marker(deadline), self.tell_waiting(soon));
             }
         });
         // One for every owner asked about.
@@ -166,7 +168,7 @@ impl RiakStore {
         }
         self.liveness.judge(asked, &owner.identity, &merged, None);
         if merged.checks > self.renewals.noticed(owner) {
-            self.note_loss();
+            self.reasons.note_mark();
         }
         self.renewals.hold(
             owner.clone(),

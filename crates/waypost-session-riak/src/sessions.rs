@@ -71,7 +71,11 @@ impl RiakStore {
         let (mut before, mut vclock) = read?;
         noted?;
         let mut sent = false;
+        // Should the claim stand although this call fails, whom it has overwritten learns it from nobody else.
+        let mut untold = self.untold();
         for _ in 0..ROUNDS {
+            untold.add(&before.unaware());
+            untold.add(before.merged().and_then(|record| record.holder).as_ref());
             let seen = before.sessions().map(|session| session.seq.0).max().unwrap_or(0);
             let seq = self.stamps.next(seen).ok_or_else(|| {
                 Fault::new(
@@ -95,9 +99,15 @@ impl RiakStore {
                     }
                     let claim = decide::claimed(&mine, &before, &after);
                     if claim.lost {
-                        self.note_loss();
+                        self.reasons.note_loss();
                     }
-                    self.tell(&claim.unaware, deadline).await;
+                    untold.clear();
+                    untold.add(&claim.displaced);
+                    let mut others = self.untold();
+                    others.add(&claim.unaware);
+                    self.tell(others, deadline).await;
+                    // The caller tells it.
+                    untold.clear();
                     return Ok(Claimed {
                         seq: mine.seq,
                         displaced: claim.displaced,
@@ -110,7 +120,12 @@ impl RiakStore {
                         .await
                         .map_err(|fault| fault.sent(sent))?;
                 }
-                Err(fault) => return Err(fault.sent(sent)),
+                Err(fault) => {
+                    if !(sent || fault.sent) {
+                        untold.clear();
+                    }
+                    return Err(fault.sent(sent));
+                }
             }
         }
         Err(contended().sent(sent))
@@ -159,6 +174,8 @@ impl RiakStore {
                     Released::NotOwner
                 });
             };
+            let mut untold = self.untold();
+            untold.add(&view.unaware());
             match self
                 .objects
                 .put_blind(&key::session(address), vclock, record.encode()?, deadline)
@@ -166,7 +183,7 @@ impl RiakStore {
             {
                 Ok(()) => {
                     self.journals.released(&session.owner);
-                    self.tell(&view.unaware(), deadline).await;
+                    self.tell(untold, deadline).await;
                     return Ok(Released::Released);
                 }
                 Err(fault) if fault.again == Again::AfterReading => sent |= fault.sent,
@@ -210,6 +227,8 @@ impl RiakStore {
                 noted = true;
             }
             let key = key::session(address);
+            let mut untold = self.untold();
+            untold.add(&unaware);
             match self
                 .objects
                 .put(&key, vclock.take(), record.encode()?, deadline)
@@ -218,7 +237,7 @@ impl RiakStore {
                 // Looked at once more: it stands, or it has met something greater.
                 Ok(object) => {
                     sent = true;
-                    self.tell(&unaware, deadline).await;
+                    self.tell(untold, deadline).await;
                     view = View::of(&object).map_err(|fault| fault.sent(true))?;
                     vclock = object.vclock;
                 }
@@ -276,8 +295,10 @@ impl RiakStore {
             if !unaware.is_empty() {
                 // Replicas have met that had not known of each other. The record that stands is written before those who
                 // have lost are told, so that it is what they find.
+                let mut untold = self.untold();
+                untold.add(&unaware);
                 self.tidy(&key::session(&address), &view, vclock, deadline).await;
-                self.tell(&unaware, deadline).await;
+                self.tell(untold, deadline).await;
             }
             Ok(view.merged().and_then(|record| record.holder))
         }));

@@ -19,10 +19,12 @@ use crate::journal::Journals;
 use crate::key;
 use crate::liveness::Liveness;
 use crate::object::Objects;
+use crate::reasons::Reasons;
 use crate::reclaim::Graveyard;
 use crate::renewals::Renewals;
 use crate::settings::{SCHEMES, Settings};
 use crate::stamp::Stamps;
+use crate::tell::Waiting;
 
 /// How many addresses can be changed at once by one handle.
 const TURNS: usize = 1024;
@@ -43,7 +45,8 @@ pub struct RiakStore {
     /// The same for changes of one address: by a hash of it.
     turns: Vec<Mutex<()>>,
     pub(crate) marker: AtomicU64,
-    losses: AtomicU64,
+    pub(crate) waiting: Waiting,
+    pub(crate) reasons: Reasons,
     shown: String,
 }
 
@@ -81,7 +84,8 @@ impl RiakStore {
             listing: Mutex::default(),
             turns: (0..TURNS).map(|_| Mutex::default()).collect(),
             marker: AtomicU64::new(0),
-            losses: AtomicU64::new(0),
+            waiting: Waiting::default(),
+            reasons: Reasons::new(settings.timeout),
             shown: url.to_string(),
         };
         store.prepare(&settings).await.map_err(|mut fault| {
@@ -120,18 +124,10 @@ impl RiakStore {
         self.turns[hash % TURNS].lock().await
     }
 
-    /// A claim of ours has lost against one that was made at the same time, and its owner does not know.
-    pub(crate) fn note_loss(&self) {
-        self.losses.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Changes with every reason to check what one holds.
     pub(crate) fn generation(&self) -> u64 {
-        let reasons = self
-            .losses
-            .load(Ordering::Relaxed)
-            .wrapping_add(self.liveness.risen())
-            .wrapping_add(self.objects.reunions());
+        let met = self.liveness.risen().wrapping_add(self.objects.reunions());
+        let reasons = self.reasons.count(met, tokio::time::Instant::now());
         self.marker
             .load(Ordering::Relaxed)
             .wrapping_add(reasons.wrapping_mul(0x9e37_79b9_7f4a_7c15))

@@ -1,6 +1,7 @@
 //! Telling servers that they hold what they have lost, where nobody else does: through their leases.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 use waypost_types::{Owner, Session};
@@ -10,18 +11,98 @@ use crate::fault::Fault;
 use crate::key;
 use crate::liveness::Standing;
 
+/// Most owners who wait to be told: each is told once, of however many sessions.
+const WAITING_MAX: usize = 4096;
+/// How many of them one heartbeat tells.
+const AT_ONCE: usize = 32;
+
+/// Owners whom this handle could not tell yet: with the next heartbeats it tries again.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(Mutex<BTreeSet<Owner>>);
+
+impl Waiting {
+    fn owners(&self) -> std::sync::MutexGuard<'_, BTreeSet<Owner>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn some(&self) -> Vec<Owner> {
+        self.owners().iter().take(AT_ONCE).cloned().collect()
+    }
+}
+
+/// Owners who have to be told once something is written. Whoever is left when this goes, because the call failed or was dropped,
+/// is told later: what was written may stand all the same, and to be told for nothing costs a look.
+#[derive(Debug)]
+pub(crate) struct Untold<'a> {
+    waiting: &'a Waiting,
+    owners: BTreeSet<Owner>,
+}
+
+impl Untold<'_> {
+    /// The owners of these sessions too.
+    pub(crate) fn add<'s>(&mut self, sessions: impl IntoIterator<Item = &'s Session>) {
+        self.owners
+            .extend(sessions.into_iter().map(|session| session.owner.clone()));
+    }
+
+    /// Nobody need be told: nothing has come of it.
+    pub(crate) fn clear(&mut self) {
+        self.owners.clear();
+    }
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        if self.owners.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.owners();
+        waiting.append(&mut self.owners);
+        while waiting.len() > WAITING_MAX {
+            tracing::warn!("too many servers wait to be told that they have lost a client: one is forgotten");
+            waiting.pop_last();
+        }
+    }
+}
+
 impl RiakStore {
-    /// Makes the owners of these sessions check what they hold, at their next heartbeat. Nothing that was done before depends
-    /// on it, so failing is no error of the caller's.
-    pub(crate) async fn tell(&self, unaware: &[Session], deadline: Instant) {
-        let owners: BTreeSet<&Owner> = unaware.iter().map(|session| &session.owner).collect();
-        for owner in owners {
-            if self.renewals.has(owner) {
-                self.note_loss();
-            } else if let Err(fault) = self.mark(owner, deadline).await {
-                tracing::warn!(%owner, error = %fault.message, "a server that has lost a client could not be told");
+    /// Nobody yet who has to be told.
+    pub(crate) const fn untold(&self) -> Untold<'_> {
+        Untold {
+            waiting: &self.waiting,
+            owners: BTreeSet::new(),
+        }
+    }
+
+    /// Makes these owners check what they hold, at their next heartbeat. Nothing that was done before depends on it, so failing is
+    /// no error of the caller's.
+    pub(crate) async fn tell(&self, mut untold: Untold<'_>, deadline: Instant) {
+        for owner in untold.owners.clone() {
+            if self.tell_one(&owner, deadline).await {
+                untold.owners.remove(&owner);
             }
         }
+    }
+
+    /// Tells those who could not be told before.
+    pub(crate) async fn tell_waiting(&self, deadline: Instant) {
+        for owner in self.waiting.some() {
+            if self.tell_one(&owner, deadline).await {
+                self.waiting.owners().remove(&owner);
+            }
+        }
+    }
+
+    async fn tell_one(&self, owner: &Owner, deadline: Instant) -> bool {
+        if self.renewals.has(owner) {
+            self.reasons.note_mark();
+            return true;
+        }
+        let marked = self.mark(owner, deadline).await;
+        if let Err(fault) = &marked {
+            tracing::debug!(%owner, error = %fault.message, "a server that has lost a client could not be told yet");
+        }
+        marked.is_ok()
     }
 
     /// Raises the lease's number of checks, which its owner sees in the answer to its next renewal.
@@ -35,7 +116,8 @@ impl RiakStore {
             // Nobody is left who could believe it.
             return Ok(());
         };
-        record.checks = record.checks.saturating_add(1);
+        // Above the wall clock, so that it is more than what its owner has seen although this replica had not heard of that.
+        record.checks = self.stamps.next(record.checks).unwrap_or(u64::MAX);
         let key = key::lease(&owner.identity);
         self.objects
             .put_blind(&key, read.object.vclock, record.encode()?, deadline)

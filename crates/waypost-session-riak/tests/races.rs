@@ -67,7 +67,7 @@ async fn race(seed: u64, nodes: usize, count: usize, rounds: usize) -> usize {
     let mut stores = Vec::new();
     for index in 0..count {
         stores.push(Arc::new(
-            RiakStore::connect(&cluster.url_of(&[index % nodes]))
+            RiakStore::connect(&[&*cluster.url_of(&[index % nodes]), "?timeout=6s"].concat())
                 .await
                 .unwrap(),
         ));

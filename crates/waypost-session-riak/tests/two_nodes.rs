@@ -33,7 +33,9 @@ struct Running {
 impl Datastore for Running {
     async fn open(&self) -> Result<Arc<dyn SessionStore>, StoreError> {
         let node = self.handles.fetch_add(1, Ordering::Relaxed) % 2;
-        Ok(Arc::new(RiakStore::connect(&self.nodes.url_of(&[node])).await?))
+        // A busy machine takes its time.
+        let url = [&*self.nodes.url_of(&[node]), "?timeout=6s"].concat();
+        Ok(Arc::new(RiakStore::connect(&url).await?))
     }
 }
 

@@ -1,12 +1,15 @@
-//! The executables on the stand-in for Riak nodes: the demo in both topologies, and what they say when there is no store.
+//! The executables on the stand-in for Riak nodes: the demo in both topologies, messages while nodes come and go, and what they
+//! say when there is no store.
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::scenario::play;
-use support::{BROKER, BROKERLESS, Process, SERVER, command, eventually};
+use support::traffic::{Broker, Comings, mesh, messages_while_the_store_comes_and_goes};
+use support::{BROKERLESS, DEADLINE, Process, command};
 use tokio::runtime::Runtime;
+use waypost_session_testkit::Rng;
 use waypost_session_testkit::servers::riak::{RiakOptions, RiakStandIn};
 
 /// Three nodes in this process, whose replicas take their time.
@@ -29,6 +32,20 @@ impl Nodes {
     }
 }
 
+impl Comings for Nodes {
+    fn stop(&self) {
+        for node in 0..3 {
+            self.runtime.block_on(self.stand_in.stop(node));
+        }
+    }
+
+    fn start_again(&self) {
+        for node in 0..3 {
+            self.runtime.block_on(self.stand_in.start_again(node)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn three_servers_of_a_mesh_each_on_its_own_node_play_the_demo_in_order() {
     let nodes = Nodes::start();
@@ -41,20 +58,52 @@ fn three_servers_of_a_mesh_each_on_its_own_node_play_the_demo_in_order() {
 #[test]
 fn three_servers_of_a_broker_play_the_demo_in_order() {
     let nodes = Nodes::start();
-    let directory = tempfile::tempdir().unwrap();
-    let socket = format!("unix:{}", directory.path().join("broker.sock").display());
-    let ready = directory.path().join("ready");
-    let mut broker = Process::spawn(
-        command(BROKER)
-            .args(["--listen", &socket, "--store", &nodes.stand_in.url()])
-            .args(["--ready-file".as_ref(), ready.as_os_str()]),
-    );
-    eventually("the broker is ready", || ready.exists().then_some(()));
-    play(3, |id| {
-        Process::spawn(command(SERVER).args([&id.to_string(), "3", "--broker", &socket]))
-    });
-    broker.signal("TERM");
-    assert_eq!(broker.wait().code(), Some(0));
+    Broker::start(&nodes.stand_in.url()).plays_the_demo();
+}
+
+#[test]
+fn a_mesh_loses_nothing_it_acknowledged_while_all_nodes_come_and_go() {
+    let nodes = Nodes::start();
+    let url = format!("{}?timeout=1s", nodes.stand_in.url());
+    messages_while_the_store_comes_and_goes(&nodes, mesh(|_| url.clone()));
+}
+
+#[test]
+fn a_broker_loses_nothing_it_acknowledged_while_all_nodes_come_and_go() {
+    let nodes = Nodes::start();
+    let broker = Broker::start(&format!("{}?timeout=1s", nodes.stand_in.url()));
+    messages_while_the_store_comes_and_goes(&nodes, broker.servers());
+}
+
+#[test]
+fn messages_arrive_and_clients_move_while_one_node_after_the_other_is_away() {
+    let nodes = Nodes::start();
+    let mut traffic = mesh(|_| nodes.stand_in.url());
+    let mut rng = Rng::new(1);
+    let clients: Vec<String> = (0..9).map(|n| format!("client-{n}")).collect();
+    for (n, client) in clients.iter().enumerate() {
+        traffic.connect(client, n % 3);
+    }
+    for node in 0..3 {
+        nodes.runtime.block_on(nodes.stand_in.stop(node));
+        for _ in 0..6 {
+            let client = &clients[rng.below(9)];
+            let at = (traffic.home[client] + 1) % 3;
+            traffic.connect(client, at);
+            let until = Instant::now() + DEADLINE;
+            for to in &clients {
+                // Whoever has not heard yet that it has moved may miss it for a moment.
+                while traffic.send(client, to) != "delivered" {
+                    assert!(
+                        Instant::now() < until,
+                        "without node {node} {client} does not reach {to}"
+                    );
+                }
+            }
+        }
+        traffic.check();
+        nodes.runtime.block_on(nodes.stand_in.start_again(node)).unwrap();
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ async fn a_server_that_lost_a_client_while_replicas_were_apart_learns_it_once_an
     let mut stores = Vec::new();
     for node in 0..3 {
         // One replica alone answers, so that claims made at the same time do not see each other.
-        let url = [&*nodes.url_of(&[node]), "?r=1&w=1"].concat();
+        let url = [&*nodes.url_of(&[node]), "?r=1&w=1&timeout=6s"].concat();
         stores.push(RiakStore::connect(&url).await.unwrap());
     }
     let one = server(&stores[0], "one").await;
@@ -93,7 +93,7 @@ async fn a_node_that_was_away_and_is_back_makes_servers_check_what_they_hold() {
 async fn a_replica_that_has_lost_everything_hides_nothing_whatever_the_bucket_type_says_of_absence() {
     let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
     nodes.create_type("strict", &serde_json::json!({"notfound_ok": false}));
-    let store = open_with(&nodes, "?type=strict&r=all&timeout=500ms").await;
+    let store = open_with(&nodes, "?type=strict&r=all&timeout=4s").await;
     let owner = server(&store, "server").await;
     let claimed = store.claim(&owner, &address("a")).await.unwrap();
     nodes.forget(0);
@@ -130,4 +130,43 @@ async fn clocks_of_nodes_that_differ_end_no_lease_of_a_live_server() {
     }
     let held = fresh.lookup(&address("a")).await.unwrap();
     assert_eq!(held.map(|session| session.seq), Some(claimed.seq));
+}
+
+#[tokio::test]
+async fn whom_a_claim_displaces_that_fails_and_stands_all_the_same_learns_it() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let url = nodes.url_of(&[0]);
+    let one = RiakStore::connect(&[&*url, "?timeout=6s"].concat())
+        .await
+        .unwrap();
+    let two = RiakStore::connect(&[&*url, "?r=1&w=all&timeout=2s"].concat())
+        .await
+        .unwrap();
+    let (first, second) = (server(&one, "first").await, server(&two, "second").await);
+    let renew = async |store: &RiakStore, owner: &Owner| {
+        let renewed = store
+            .renew(std::slice::from_ref(owner), &location())
+            .await
+            .unwrap();
+        renewed.generation
+    };
+    // Its journal needs all replicas too, and lists the address from now on.
+    two.claim(&second, &address("a")).await.unwrap();
+    let held = one.claim(&first, &address("a")).await.unwrap();
+    let before = renew(&one, &first).await;
+    nodes.suspend(2);
+    let error = two.claim(&second, &address("a")).await.unwrap_err();
+    assert!(error.may_have_applied(), "{error}");
+    nodes.resume(2);
+    nodes.settled().await;
+    renew(&two, &second).await;
+    assert_ne!(renew(&one, &first).await, before, "it has something to check");
+    let restored = one
+        .restore_many(&first, &[(address("a"), held.seq)])
+        .await
+        .unwrap();
+    match &restored[..] {
+        [Restored::Lost(winner)] => assert_eq!(winner.owner, second),
+        other => panic!("{other:?}"),
+    }
 }

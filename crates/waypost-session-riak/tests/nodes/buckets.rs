@@ -51,7 +51,9 @@ async fn a_store_that_opens_waits_until_every_node_allows_siblings() {
         open(&nodes).await
     });
     for (node, store) in (0..3).zip([&one, &two, &one]) {
-        let alone = RiakStore::connect(&nodes.url_of(&[node])).await.unwrap();
+        let alone = RiakStore::connect(&[&*nodes.url_of(&[node]), "?timeout=6s"].concat())
+            .await
+            .unwrap();
         let name = address(&format!("a{node}"));
         let owner = server(store, &format!("s{node}")).await;
         let (first, second) = tokio::join!(alone.claim(&owner, &name), store.claim(&owner, &name));

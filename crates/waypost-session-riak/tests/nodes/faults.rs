@@ -53,7 +53,7 @@ async fn passing_failures_of_one_node_are_ridden_out() {
 #[tokio::test]
 async fn every_call_ends_in_time_and_says_whether_it_may_have_been_applied() {
     let nodes = RiakOptions::new().start().await.unwrap();
-    let store = open_with(&nodes, "?timeout=300ms").await;
+    let store = open_with(&nodes, "?timeout=1s").await;
     let owner = server(&store, "server").await;
     for (fault, kind) in [
         (RiakFault::Hang, ErrorKind::Timeout),
@@ -67,11 +67,7 @@ async fn every_call_ends_in_time_and_says_whether_it_may_have_been_applied() {
         let error = store.lookup(&address("a")).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{fault:?}: {error}");
         assert!(!error.may_have_applied(), "a read changes nothing");
-        assert!(
-            begin.elapsed() < Duration::from_secs(3),
-            "{fault:?} took {:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() < PATIENCE, "{fault:?} took {:?}", begin.elapsed());
         nodes.calm();
     }
     // A write that was applied and never answered is found by the next read.
@@ -169,7 +165,7 @@ async fn a_datastore_that_lost_everything_shows_by_renewals_and_generation() {
 #[tokio::test]
 async fn one_node_of_three_may_stand_still_without_anybody_noticing() {
     let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
-    let store = open(&nodes).await;
+    let store = open_with(&nodes, "?timeout=4s").await;
     let owner = server(&store, "server").await;
     let mut held = Vec::new();
     for round in 0..30 {
@@ -191,7 +187,7 @@ async fn one_node_of_three_may_stand_still_without_anybody_noticing() {
 #[tokio::test]
 async fn replicas_that_are_silent_give_a_timeout_and_what_they_were_told_is_found_later() {
     let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
-    let url = [&*nodes.url_of(&[0]), "?timeout=400ms"].concat();
+    let url = [&*nodes.url_of(&[0]), "?timeout=2s"].concat();
     let store = RiakStore::connect(&url).await.unwrap();
     let owner = server(&store, "server").await;
     store.claim(&owner, &address("a")).await.unwrap();

@@ -34,7 +34,8 @@ fn address(name: &str) -> Address {
 }
 
 async fn open(nodes: &RiakStandIn) -> RiakStore {
-    open_with(nodes, "").await
+    // A busy machine takes its time.
+    open_with(nodes, "?timeout=6s").await
 }
 
 /// With these parameters at the end of the URL.

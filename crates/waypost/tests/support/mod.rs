@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod scenario;
+#[cfg(any(feature = "couchbase", feature = "riak"))]
+pub(crate) mod traffic;
 
 use std::fmt::Debug;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
