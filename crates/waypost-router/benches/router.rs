@@ -69,6 +69,7 @@ impl Broker {
             broker.hear(
                 link,
                 Frame::Attach {
+                    attachment: 0,
                     identity,
                     resume: None,
                 },

@@ -124,7 +124,14 @@ impl Broker {
     fn attach(&mut self, link: LinkId, identity: &str) {
         let identity = Identity::new(identity).unwrap();
         let resume = None;
-        self.hear(link, Frame::Attach { identity, resume });
+        self.hear(
+            link,
+            Frame::Attach {
+                identity,
+                resume,
+                attachment: 0,
+            },
+        );
     }
 
     /// Attaches a server of this name under incarnation 1.
@@ -205,7 +212,14 @@ fn what_waits_for_a_claim_goes_back_before_the_winner_is_told() {
     endpoint.connect(NOW, &addr("x"), deadline, "again");
     sent(&mut endpoint);
     let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(NOW, Frame::Name { alias, owner: sender });
+    endpoint.handle_frame(
+        NOW,
+        Frame::Name {
+            alias,
+            owner: sender,
+            attachment: 0,
+        },
+    );
     let mut message = to("x", "waits");
     message.origin = 1;
     endpoint.handle_frame(NOW, Frame::Message(message));
@@ -342,7 +356,14 @@ fn what_names_an_older_claim_goes_back_although_the_client_is_held_anew() {
     let mut endpoint = server();
     let deadline = NOW + Duration::from_secs(5);
     let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(NOW, Frame::Name { alias, owner: sender });
+    endpoint.handle_frame(
+        NOW,
+        Frame::Name {
+            alias,
+            owner: sender,
+            attachment: 0,
+        },
+    );
     let come = |endpoint: &mut Endpoint<_>, body, claim| {
         let mut message = to("x", body);
         message.origin = 1;
@@ -383,7 +404,14 @@ fn what_comes_back_of_an_older_claim_does_not_unsettle_the_newer_one() {
     broker.hear(sender, Frame::Message(to("x", "later")));
     broker.written(sender);
     let (alias, origin) = (1, owner("a", 1));
-    broker.hear(holder, Frame::Name { alias, owner: origin });
+    broker.hear(
+        holder,
+        Frame::Name {
+            alias,
+            owner: origin,
+            attachment: 0,
+        },
+    );
     for frame in went {
         if let Frame::Message(mut message) = frame {
             (message.origin, message.owner) = (alias, 0);
@@ -411,7 +439,14 @@ fn what_waits_for_a_claim_goes_back_before_the_path_is_called_clear() {
     endpoint.connect(NOW, &addr("x"), NOW + Duration::from_secs(5), "first");
     sent(&mut endpoint);
     let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(NOW, Frame::Name { alias, owner: sender });
+    endpoint.handle_frame(
+        NOW,
+        Frame::Name {
+            alias,
+            owner: sender,
+            attachment: 0,
+        },
+    );
     let mut message = to("x", "waits");
     message.origin = 1;
     endpoint.handle_frame(NOW, Frame::Message(message));
@@ -437,7 +472,14 @@ fn what_waits_for_a_check_goes_back_before_the_path_is_called_clear() {
     let node = broker.accept(Role::Node, Some(there));
     for (alias, name) in [(1, "far"), (2, "s")] {
         let owner = owner(name, 1);
-        broker.hear(node, Frame::Name { alias, owner });
+        broker.hear(
+            node,
+            Frame::Name {
+                alias,
+                owner,
+                attachment: 0,
+            },
+        );
     }
     broker.hear(peer, Frame::Announce(vec![(addr("x"), Seq(5))]));
     let mut message = to("x", "waits");
@@ -463,4 +505,99 @@ fn what_waits_for_a_check_goes_back_before_the_path_is_called_clear() {
     let frames = broker.written(node);
     assert_eq!(bodies(&frames), [b"waits"]);
     assert_eq!(frames.last(), Some(&Frame::Echo { token: 9 }));
+}
+
+/// A broker with the server `r` attached, which holds `y`, and a link from the broker at `location` that has introduced the
+/// server `s` as attached there, by its attachment of that number, and `r`.
+fn introduced(broker: &mut Broker, location: &str, attachment: u32) -> LinkId {
+    let node = broker.accept(Role::Node, Some(place(location)));
+    for (alias, name, attachment) in [(1, "s", attachment), (2, "r", 0)] {
+        let owner = owner(name, 1);
+        broker.hear(
+            node,
+            Frame::Name {
+                alias,
+                owner,
+                attachment,
+            },
+        );
+    }
+    node
+}
+
+fn from_s(body: &'static str) -> Frame {
+    let mut message = to("y", body);
+    (message.origin, message.owner) = (1, 2);
+    Frame::Message(message)
+}
+
+/// A server has gone from one broker to another, and the former reads, much later, what it had sent there: it would come behind
+/// what was sent since.
+#[test]
+fn what_comes_by_a_broker_that_its_server_has_left_is_late() {
+    let mut broker = Broker::new();
+    let peer = broker.peer("r");
+    let former = introduced(&mut broker, "tcp://former:1", 1);
+    broker.hear(former, from_s("in time"));
+    assert_eq!(bodies(&broker.written(peer)), [b"in time"]);
+    let newer = introduced(&mut broker, "tcp://newer:1", 2);
+    broker.hear(newer, from_s("newer"));
+    broker.hear(former, from_s("late"));
+    assert_eq!(bodies(&broker.written(peer)), [b"newer"]);
+    // Its sender is told, by the way on which it is heard now.
+    let told = broker.written(newer);
+    let is_told = |frame: &Frame| matches!(frame, Frame::Outcomes(told) if told.failed.len() == 1);
+    let told_at_former = broker.written(former);
+    assert!(
+        told.iter().chain(&told_at_former).any(is_told),
+        "{told:?}, {told_at_former:?}"
+    );
+    // It comes back to the former, which says so.
+    let former = introduced(&mut broker, "tcp://former:1", 3);
+    broker.hear(former, from_s("back again"));
+    broker.hear(newer, from_s("late again"));
+    assert_eq!(bodies(&broker.written(peer)), [b"back again"]);
+}
+
+/// The same when the server has come to this broker itself, and when it has left it.
+#[test]
+fn what_comes_by_a_link_that_its_server_has_left_is_late() {
+    let mut broker = Broker::new();
+    let peer = broker.peer("r");
+    let former = introduced(&mut broker, "tcp://former:1", 1);
+    let link = broker.accept(Role::Peer, None);
+    let identity = Identity::new("s").unwrap();
+    let attach = Frame::Attach {
+        identity,
+        resume: Some(Incarnation(1)),
+        attachment: 2,
+    };
+    broker.hear(link, attach);
+    let renewed = Renewed {
+        renewals: vec![Renewal::Renewed],
+        generation: 1,
+    };
+    broker.answer(
+        |op| matches!(op, StoreOp::Renew { owners, .. } if owners[0].identity.as_str() == "s"),
+        StoreReply::Renewed(renewed),
+    );
+    broker.hear(former, from_s("late"));
+    assert_eq!(bodies(&broker.written(peer)), [] as [&[u8]; 0]);
+    // It is attached elsewhere before this broker has noticed that it is gone.
+    let newer = introduced(&mut broker, "tcp://newer:1", 3);
+    broker.hear(newer, from_s("newer"));
+    broker.hear(link, Frame::Message(to("y", "late")));
+    assert_eq!(bodies(&broker.written(peer)), [b"newer"]);
+}
+
+/// A node has given up a link and opened another; this node, which was stopped, finds both of them full.
+#[test]
+fn what_comes_by_a_link_behind_which_its_node_has_opened_another_is_late() {
+    let mut broker = Broker::new();
+    let peer = broker.peer("r");
+    let former = introduced(&mut broker, "tcp://there:1", 1);
+    let newer = introduced(&mut broker, "tcp://there:1", 1);
+    broker.hear(newer, from_s("newer"));
+    broker.hear(former, from_s("late"));
+    assert_eq!(bodies(&broker.written(peer)), [b"newer"]);
 }

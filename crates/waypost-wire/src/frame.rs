@@ -54,6 +54,8 @@ pub enum Frame {
         alias: u32,
         /// The server.
         owner: Owner,
+        /// By which of its attachments it is attached to the side that introduces it; 0: not said, or attached elsewhere.
+        attachment: u32,
     },
     /// Registers a peer's identity, or goes on as an incarnation that it had.
     Attach {
@@ -61,6 +63,8 @@ pub enum Frame {
         identity: Identity,
         /// The incarnation to go on as; `None`: a new one.
         resume: Option<Incarnation>,
+        /// Counts the attachments of one process, to whichever broker, from 1; 0: not said.
+        attachment: u32,
     },
     /// Answers an attachment.
     Attached(Attached),

@@ -114,6 +114,7 @@ impl Cluster {
                 cluster.attached.push(link);
             }
             let attach = Frame::Attach {
+                attachment: 1,
                 identity: sound(Identity::new(name)),
                 resume: None,
             };

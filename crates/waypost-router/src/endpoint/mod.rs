@@ -116,6 +116,8 @@ pub struct Endpoint<T> {
     /// registers anew when it was fenced, without being told to.
     was_attached: bool,
     attach_again_at: Option<MonoTime>,
+    /// How often it has asked to be attached.
+    attachments: u32,
     registering: Vec<T>,
     draining: Option<Option<T>>,
     detaching: Option<(u64, bool)>,
@@ -159,6 +161,7 @@ impl<T> Endpoint<T> {
             link_up: false,
             was_attached: false,
             attach_again_at: None,
+            attachments: 0,
             registering: Vec::new(),
             draining: None,
             detaching: None,
@@ -294,9 +297,11 @@ impl<T> Endpoint<T> {
         };
         self.attach_again_at = None;
         self.standing = Standing::Attaching { sent_at: Some(now) };
+        self.attachments = self.attachments.saturating_add(1);
         self.push(Frame::Attach {
             identity,
             resume: self.incarnation,
+            attachment: self.attachments,
         });
     }
 
@@ -361,9 +366,9 @@ impl<T> Endpoint<T> {
             },
             Frame::Outcomes(outcomes) => self.on_outcomes(now, outcomes),
             Frame::Bounce(_) => {}
-            Frame::Name { alias, owner } => {
+            Frame::Name { alias, owner, .. } => {
                 let origin = self.intern(owner);
-                if !self.names.hear(alias, origin) {
+                if !self.names.hear(alias, origin, 0) {
                     self.close_link = true;
                 }
             }

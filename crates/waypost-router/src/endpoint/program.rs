@@ -158,7 +158,7 @@ impl<T> Endpoint<T> {
 
     pub(super) fn alias(&mut self, origin: u32) -> Option<u32> {
         let owner = self.origins.get(usize::try_from(origin).ok()?)?;
-        let Some((alias, introduction)) = self.names.give(origin, owner) else {
+        let Some((alias, introduction)) = self.names.give(origin, owner, 0) else {
             self.close_link = true;
             return None;
         };

@@ -51,7 +51,9 @@ pub(crate) struct Link {
     pub(crate) owner: Option<OwnerKey>,
     /// The server that was attached by this link last: what it sends back may still come.
     pub(crate) former: Option<OwnerKey>,
-    location: Option<Location>,
+    pub(super) location: Option<Location>,
+    /// The number of the attachment that the peer has asked for by it.
+    pub(super) attachment: u32,
     pub(crate) names: Names<OwnerKey>,
     pub(crate) out: Outbox,
     pub(crate) heard_at: MonoTime,
@@ -119,6 +121,7 @@ impl Router {
             owner: None,
             former: None,
             location,
+            attachment: 0,
             names: Names::new(self.settings.seed),
             out: Outbox::new(self.settings.queue_bytes_max, self.settings.stall),
             heard_at: now,
@@ -149,6 +152,7 @@ impl Router {
         if let Some(location) = location
             && location != self.location
         {
+            self.overtake_links_from(id, &location);
             // The same link serves both ways, unless this side has one of its own already.
             self.down.remove(&location);
             self.places.entry(location.clone()).or_insert(id);
@@ -283,7 +287,7 @@ impl Router {
 
     /// The same for a link that has failed or is replaced. What its writer was never given goes another way now, before
     /// anything newer does.
-    fn give_up(&mut self, now: MonoTime, id: LinkId, code: CloseCode, text: &'static str) {
+    pub(super) fn give_up(&mut self, now: MonoTime, id: LinkId, code: CloseCode, text: &'static str) {
         self.close(id, code, text);
         let Some(link) = self.links.get_mut(&id) else {
             return;
@@ -424,7 +428,15 @@ impl Router {
                 _,
                 _,
             ) => self.on_reply(id, origin, reply, body),
-            (Frame::Name { alias, owner }, _, _) => self.on_name(id, alias, &owner),
+            (
+                Frame::Name {
+                    alias,
+                    owner,
+                    attachment,
+                },
+                _,
+                _,
+            ) => self.on_name(now, id, alias, &owner, attachment),
             (Frame::Echo { token }, _, _) => self.on_echo(now, id, token, true),
             (Frame::Broadcast(broadcast), _, _) => self.on_broadcast(now, id, broadcast),
             (
@@ -460,7 +472,16 @@ impl Router {
                 _,
             ) => self.on_barrier(id, token, owner, address),
             (Frame::Displaced(displaced), LinkKind::Node, _) => self.on_displaced(now, id, displaced),
-            (Frame::Attach { identity, resume }, LinkKind::Peer, owner) => {
+            (
+                Frame::Attach {
+                    identity,
+                    resume,
+                    attachment,
+                },
+                LinkKind::Peer,
+                owner,
+            ) => {
+                link.attachment = attachment;
                 if let Some(owner) = owner {
                     self.let_go(id, owner);
                 }
@@ -514,13 +535,24 @@ impl Router {
         }
     }
 
-    fn on_name(&mut self, id: LinkId, alias: u32, owner: &waypost_types::Owner) {
+    fn on_name(
+        &mut self,
+        now: MonoTime,
+        id: LinkId,
+        alias: u32,
+        owner: &waypost_types::Owner,
+        attachment: u32,
+    ) {
         let key = self.intern(owner);
+        let is_late = !self.note_attachment(now, owner, attachment);
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        if !link.names.hear(alias, key) {
-            self.close(id, CloseCode::Protocol, "a name out of order");
+        if !link.names.hear(alias, key, attachment) {
+            return self.close(id, CloseCode::Protocol, "a name out of order");
+        }
+        if is_late {
+            link.names.overtake(|other, by| other == key && by == attachment);
         }
     }
 
@@ -542,6 +574,7 @@ impl Router {
             link.owner = Some(key);
             link.attaching = false;
         }
+        self.attached_by(now, id, key);
         // It says by this link what it still wants.
         self.queues.claims.forget(key);
         let location = self.location.clone();

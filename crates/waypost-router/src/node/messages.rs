@@ -71,7 +71,11 @@ impl Router {
                 "a message for a server that was not introduced",
             );
         };
+        let is_late = link.names.heard_in_time(message.origin).is_none();
         message.hops = message.hops.saturating_add(1);
+        if is_late {
+            return self.came_late(&Parcel::new(now, message, origin, &self.settings));
+        }
         self.note_way_back(id, origin);
         let parcel = Parcel::new(now, message, origin, &self.settings);
         let wait = self.settings.reattach_wait;
@@ -148,8 +152,8 @@ impl Router {
     /// The number of a server on a link, introduced now if it is new there.
     pub(super) fn alias(&mut self, id: LinkId, key: OwnerKey) -> Option<u32> {
         let link = self.links.get_mut(&id)?;
-        let owner = &self.owners[key.0 as usize].owner;
-        match link.names.give(key, owner) {
+        let entry = &self.owners[key.0 as usize];
+        match link.names.give(key, &entry.owner, entry.attachment) {
             Some((alias, None)) => Some(alias),
             Some((alias, Some(introduction))) => {
                 self.push(id, introduction);

@@ -3,6 +3,7 @@
 //! A broker is a node whose peers are remote; a server of the mesh is a node with one peer in the same process. Both are
 //! this router; see [`Core`](crate::Core) for how the second is put together.
 
+mod attachments;
 mod away;
 mod broadcast;
 mod checks;
@@ -20,7 +21,7 @@ mod takeover;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use waypost_types::{Address, Identity, Location, MonoTime, Owner, Seq};
+use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Owner, Seq};
 use waypost_wire::{CloseCode, Frame};
 
 use crate::map::{Map, map};
@@ -106,6 +107,8 @@ pub struct Router {
     down: Map<Location, links::Down>,
     owners: Vec<OwnerEntry>,
     owner_index: Map<Owner, OwnerKey>,
+    /// The newest life and attachment of each server, where that is known.
+    attachments: Map<Identity, (Incarnation, u32)>,
     routes: Map<Address, Route>,
     remote_routes: usize,
     /// Addresses with a look-up that is due later, after a bounce.
@@ -186,6 +189,7 @@ impl Router {
             down: map(seed),
             owners: Vec::new(),
             owner_index: map(seed),
+            attachments: map(seed),
             routes: map(seed),
             remote_routes: 0,
             again: BTreeSet::new(),

@@ -17,6 +17,8 @@ pub(crate) struct OwnerEntry {
     pub(crate) owner: Owner,
     /// The link of a server that is attached here.
     pub(crate) attached: Option<LinkId>,
+    /// By which of its attachments it was attached here last; 0: not said, or never.
+    pub(crate) attachment: u32,
     /// Where it is reached, as the newest view of the leases says; `None`: it is not among the living.
     pub(crate) location: Option<Location>,
     /// The link by which messages last went to its location; to be checked before use.
@@ -48,6 +50,7 @@ impl Router {
         self.owners.push(OwnerEntry {
             owner: owner.clone(),
             attached: None,
+            attachment: 0,
             location,
             by: None,
             via: None,

@@ -141,7 +141,7 @@ impl Router {
             }
             LinkKind::Peer => None,
             LinkKind::Node => {
-                let origin = link.names.heard(numbers.origin)?;
+                let origin = link.names.heard_in_time(numbers.origin)?;
                 let owner = link.names.heard(numbers.owner)?;
                 let attached = self.entry(owner).attached?;
                 if self.is_restoring(to) {

@@ -46,11 +46,13 @@ pub(crate) fn frame_from_gen(frame: r#gen::Frame) -> Result<Frame, DecodeError> 
             Frame::Name {
                 alias: name.alias,
                 owner: owner("name", &name.identity, name.incarnation)?,
+                attachment: name.attachment,
             }
         }
         Kind::Attach(attach) => Frame::Attach {
             identity: identity("attach", &attach.identity)?,
             resume: (attach.incarnation != 0).then_some(Incarnation(attach.incarnation)),
+            attachment: attach.attachment,
         },
         Kind::Attached(attached) => Frame::Attached(attached_from_gen(attached)?),
         Kind::Lease(lease) => Frame::LeaseOver {

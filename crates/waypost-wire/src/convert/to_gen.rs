@@ -38,20 +38,27 @@ pub(crate) fn frame_to_gen(frame: &Frame) -> Result<r#gen::Frame, EncodeError> {
             })
         }
         Frame::Echo { token } => Kind::Echo(r#gen::Echo { token: *token }),
-        Frame::Name { alias, owner } => {
+        Frame::Name {
+            alias,
+            owner,
+            attachment,
+        } => {
             check_alias::<EncodeError>("name", "alias", *alias, 1)?;
             Kind::Name(r#gen::Name {
                 alias: *alias,
                 identity: identity(&owner.identity),
                 incarnation: owner.incarnation.0,
+                attachment: *attachment,
             })
         }
         Frame::Attach {
             identity: name,
             resume,
+            attachment,
         } => Kind::Attach(r#gen::Attach {
             identity: identity(name),
             incarnation: resume.map_or(0, |incarnation| incarnation.0),
+            attachment: *attachment,
         }),
         Frame::Attached(attached) => Kind::Attached(attached_to_gen(*attached)),
         Frame::LeaseOver {

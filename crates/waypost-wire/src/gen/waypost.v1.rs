@@ -200,6 +200,10 @@ pub struct Name {
     pub identity: ::prost::bytes::Bytes,
     #[prost(uint64, tag = "3")]
     pub incarnation: u64,
+    /// The `Attach.attachment` by which it is attached to the side that introduces it; 0: not said, or it is attached elsewhere.
+    /// Messages that come under an earlier number of the same identity have been overtaken, and are not delivered.
+    #[prost(uint32, tag = "4")]
+    pub attachment: u32,
 }
 /// One message to one client, on its way to it (`Frame.message`) or, when the server that was asked does not hold the
 /// client, on its way back to the node that chose the server (`Frame.bounce`).
@@ -314,6 +318,9 @@ pub struct Attach {
     /// 0: a new incarnation is wanted. Otherwise: the incarnation to go on as.
     #[prost(uint64, tag = "2")]
     pub incarnation: u64,
+    /// Counts the attachments of one process, to whichever broker, from 1; 0: not said.
+    #[prost(uint32, tag = "3")]
+    pub attachment: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Attached {

@@ -127,6 +127,15 @@ pub fn samples() -> Vec<(&'static str, Frame)> {
             Frame::Name {
                 alias: 1,
                 owner: owner.clone(),
+                attachment: 0,
+            },
+        ),
+        (
+            "name_attached",
+            Frame::Name {
+                alias: 2,
+                owner: owner.clone(),
+                attachment: 3,
             },
         ),
         (
@@ -134,6 +143,15 @@ pub fn samples() -> Vec<(&'static str, Frame)> {
             Frame::Attach {
                 identity: ident("server-1"),
                 resume: Some(Incarnation(7)),
+                attachment: 0,
+            },
+        ),
+        (
+            "attach_again",
+            Frame::Attach {
+                identity: ident("server-1"),
+                resume: Some(Incarnation(7)),
+                attachment: 3,
             },
         ),
         (
@@ -141,6 +159,7 @@ pub fn samples() -> Vec<(&'static str, Frame)> {
             Frame::Attach {
                 identity: ident("server-1"),
                 resume: None,
+                attachment: 0,
             },
         ),
         (
@@ -395,7 +414,11 @@ pub fn any_frame() -> impl Strategy<Value = Frame> {
             }
         }),
         number().prop_map(|token| Frame::Echo { token }),
-        (1..=NAMES_MAX, owner()).prop_map(|(alias, owner)| Frame::Name { alias, owner }),
+        (1..=NAMES_MAX, owner(), any::<u32>()).prop_map(|(alias, owner, attachment)| Frame::Name {
+            alias,
+            owner,
+            attachment
+        }),
         number().prop_map(|token| Frame::Ping { token }),
         (number(), number(), any::<bool>()).prop_map(|(token, lease_ms, store_unavailable)| Frame::Pong {
             token,
@@ -404,8 +427,13 @@ pub fn any_frame() -> impl Strategy<Value = Frame> {
         }),
     ];
     let peer = prop_oneof![
-        (identity(), proptest::option::of(incarnation()))
-            .prop_map(|(identity, resume)| Frame::Attach { identity, resume }),
+        (identity(), proptest::option::of(incarnation()), any::<u32>()).prop_map(
+            |(identity, resume, attachment)| Frame::Attach {
+                identity,
+                resume,
+                attachment
+            }
+        ),
         (0..4, incarnation(), number(), number()).prop_map(|(kind, incarnation, lease_ms, term_ms)| {
             Frame::Attached(match kind {
                 0 => Attached::Attached {

@@ -12,6 +12,7 @@ fn works(cluster: &mut Cluster, versions: (u16, u16), is_newer: bool) -> Result<
     let mut neighbour = Neighbour::open(&cluster.broker_endpoints()[0], versions, is_newer)?;
     neighbour.until(|frame| matches!(frame, Frame::Hello(_)).then_some(()))?;
     neighbour.say(&Frame::Attach {
+        attachment: 0,
         identity: "neighbour".parse()?,
         resume: None,
     })?;
@@ -26,7 +27,7 @@ fn works(cluster: &mut Cluster, versions: (u16, u16), is_newer: bool) -> Result<
     let sent = cluster.servers()[0].send("v0", "next-door");
     let mut introduced = Vec::new();
     let message = neighbour.until(|frame| match frame {
-        Frame::Name { alias, owner } => {
+        Frame::Name { alias, owner, .. } => {
             introduced.push((*alias, owner.clone()));
             None
         }
@@ -41,6 +42,7 @@ fn works(cluster: &mut Cluster, versions: (u16, u16), is_newer: bool) -> Result<
     );
     // Numbers are a direction's own.
     neighbour.say(&Frame::Name {
+        attachment: 0,
         alias: 1,
         owner: origin.clone(),
     })?;
