@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::TempDir;
 
-use crate::links::{Links, Network, Place};
+use crate::links::{Links, Place};
+use crate::options::{Options, Store, Topology};
 use crate::proxy::Proxy;
 use crate::redis::RedisServer;
 use crate::riak::RiakNodes;
@@ -16,64 +17,11 @@ use crate::world::{World, eventually};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many clients are asked for in one go.
 const LOCATES_MAX: usize = 2000;
-
-/// How servers reach one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Topology {
-    /// Each is a node.
-    Mesh,
-    /// Through that many brokers.
-    Brokers(usize),
-}
-
-/// Where sessions are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
-    /// A file.
-    Embedded,
-    /// A `redis-server` of the cluster's own.
-    Redis,
-    /// Stand-in nodes of Riak.
-    Riak,
-}
-
-/// What a cluster is made of.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// How servers reach one another.
-    pub topology: Topology,
-    /// Where sessions are kept.
-    pub store: Store,
-    /// How many servers there are.
-    pub servers: usize,
-    /// How many of them, the last ones, are nodes of the mesh although there are brokers.
-    pub brokerless: usize,
-    /// What lies between the processes.
-    pub network: Network,
-    /// The lease term of all.
-    pub lease_term: Duration,
-    /// Whether servers reach their brokers through a [`Proxy`] each.
-    pub proxies: bool,
-    /// More arguments for every process.
-    pub arguments: Vec<String>,
-}
-
-impl Options {
-    /// Three servers with a lease term of two seconds.
-    #[must_use]
-    pub const fn new(topology: Topology, store: Store) -> Self {
-        Self {
-            topology,
-            store,
-            servers: 3,
-            brokerless: 0,
-            network: Network::Direct,
-            lease_term: Duration::from_secs(2),
-            proxies: false,
-            arguments: Vec::new(),
-        }
-    }
-}
+/// How many processes' logs are shown, and how many lines of each.
+const LOGS_MAX: usize = 10;
+const LOG_LINES_MAX: usize = 8;
+/// Lines of the logs that say nothing of the cluster's state.
+const NOISE: [&str; 2] = ["sends without acknowledgement failed", "no link was opened"];
 
 /// A running cluster. All of it ends with its handle.
 #[derive(Debug)]
@@ -99,10 +47,7 @@ impl Cluster {
     /// When a process does not start.
     pub fn start(options: Options) -> Result<Self> {
         let directory = TempDir::with_prefix("waypost-chaos-")?;
-        let brokers = match options.topology {
-            Topology::Mesh => 0,
-            Topology::Brokers(count) => count,
-        };
+        let brokers = options.brokers();
         let links = Links::start(options.network, options.servers, brokers)?;
         let redis = match options.store {
             Store::Embedded | Store::Riak => None,
@@ -265,6 +210,29 @@ impl Cluster {
             self.links.mend(from, to)?;
         }
         Ok(())
+    }
+
+    /// Breaks all links to a place, and has none taken until [`mend_links`](Self::mend_links).
+    ///
+    /// # Errors
+    /// When there is nothing before it that could do so.
+    pub fn break_links(&self, to: Place) -> Result<()> {
+        self.world.change(crate::Oracle::disturb);
+        self.links.break_links(to)
+    }
+
+    /// Has nothing pass over any link to a place, in either direction, until [`mend_links`](Self::mend_links).
+    ///
+    /// # Errors
+    /// When there is nothing before it that could do so.
+    pub fn hold_links(&self, to: Place) -> Result<()> {
+        self.world.change(crate::Oracle::disturb);
+        self.links.hold_links(to)
+    }
+
+    /// Has links to a place taken, and used, again.
+    pub fn mend_links(&self, to: Place) {
+        self.links.mend_links(to);
     }
 
     /// Waits until a server has registered.
@@ -544,7 +512,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When one does not.
-    pub fn finish(mut self) -> Result<crate::Outcomes> {
+    pub fn finish(&mut self) -> Result<crate::Outcomes> {
         for server in &self.servers {
             server.quit();
         }
@@ -587,7 +555,8 @@ impl Cluster {
         .sum()
     }
 
-    /// What the processes logged, for a failed check.
+    /// The last lines that the processes logged, for a failed check; without those that tell of single messages and of
+    /// strangers.
     #[must_use]
     pub fn logs(&self) -> String {
         let mut logs = String::new();
@@ -595,19 +564,22 @@ impl Cluster {
             .into_iter()
             .flatten()
             .flatten();
-        let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths
-            .into_iter()
+        let mut paths: Vec<_> = entries
+            .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|kind| kind == "log"))
-        {
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
+            .map(|path| (path.metadata().and_then(|data| data.modified()).ok(), path))
+            .collect();
+        paths.sort();
+        for (_, path) in paths.iter().skip(paths.len().saturating_sub(LOGS_MAX)) {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let is_noise = |line: &&str| NOISE.iter().any(|part| line.contains(part));
+            let lines: Vec<&str> = text.lines().filter(|line| !is_noise(line)).collect();
             logs.push_str(&format!(
                 "--- {}\n",
                 path.file_stem().unwrap_or_default().to_string_lossy()
             ));
-            for line in lines.iter().skip(lines.len().saturating_sub(30)) {
+            for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES_MAX)) {
+                logs.push_str("  ");
                 logs.push_str(line);
                 logs.push('\n');
             }

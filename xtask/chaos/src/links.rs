@@ -113,6 +113,34 @@ impl Links {
         Ok(())
     }
 
+    /// Breaks all links to `to`, and has none taken.
+    pub(crate) fn break_links(&self, to: Place) -> Result<()> {
+        match self {
+            Self::Proxies(board) => board.break_links(to),
+            Self::Direct | Self::Namespaces { .. } => {
+                bail!("these links have no proxies that could break them")
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes nothing on over any link to `to`, and keeps them open.
+    pub(crate) fn hold_links(&self, to: Place) -> Result<()> {
+        match self {
+            Self::Proxies(board) => board.hold_links(to),
+            Self::Direct | Self::Namespaces { .. } => {
+                bail!("these links have no proxies that could hold them")
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn mend_links(&self, to: Place) {
+        if let Self::Proxies(board) = self {
+            board.mend_links(to);
+        }
+    }
+
     pub(crate) fn mend(&self, from: Place, to: Place) -> Result<()> {
         match self {
             Self::Direct => {}

@@ -1,14 +1,14 @@
 //! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]
-//! [--servers N] [--brokerless N]`, and
+//! [--servers N] [--brokerless N] [--network proxies|namespaces|direct]`, and
 //! `waypost-chaos rolling [--per-second N] [--topology ...] [--store ...]`
 
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use lexopt::{Arg, ValueExt as _};
-use waypost_chaos::{Options, Store, Topology};
+use waypost_chaos::{Network, Options, Store, Topology};
 
 fn main() -> ExitCode {
     waypost_harness::run(run)
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let (mut seconds, mut seed) = (30u64, None);
     let (mut topology, mut store) = ("brokerless".to_owned(), "embedded".to_owned());
+    let mut network = "proxies".to_owned();
     let (mut rolling, mut per_second, mut servers, mut brokerless) = (false, 500, 3, 0);
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
@@ -28,6 +29,7 @@ fn run() -> Result<()> {
             Arg::Long("seconds") => seconds = parser.value()?.parse()?,
             Arg::Long("seed") => seed = Some(parser.value()?.parse::<u64>()?),
             Arg::Long("topology") => topology = parser.value()?.string()?,
+            Arg::Long("network") => network = parser.value()?.string()?,
             Arg::Long("store") => store = parser.value()?.string()?,
             other => return Err(other.unexpected().into()),
         }
@@ -36,17 +38,14 @@ fn run() -> Result<()> {
         Some(seed) => seed,
         None => u64::from(SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos()),
     };
-    let repeat = format!(
-        "cargo xtask chaos --seconds {seconds} --seed {seed} --topology {topology} --servers {servers} --brokerless {brokerless} --store {store}"
-    );
     let mut options = Options::new(topology.parse::<Topology>()?, store.parse::<Store>()?);
     anyhow::ensure!(servers > 0, "--servers takes at least 1");
     options.servers = servers;
     options.brokerless = brokerless.min(servers);
-    options.proxies = matches!(options.topology, Topology::Brokers(_));
+    options.network = network.parse::<Network>()?;
     let mut out = std::io::stdout();
     if rolling {
-        options.proxies = false;
+        options.network = Network::Direct;
         let (outcomes, times) = waypost_chaos::restart_everything(options, per_second)?;
         writeln!(
             out,
@@ -58,9 +57,11 @@ fn run() -> Result<()> {
         writeln!(out, "outcomes: {outcomes:?}\nnone lost, none delivered twice")?;
         return Ok(());
     }
-    writeln!(out, "{repeat}")?;
-    let summary = waypost_chaos::run(options, seed, Duration::from_secs(seconds))
-        .with_context(|| format!("a promise was broken; to repeat it (timing permitting):\n  {repeat}"))?;
+    writeln!(
+        out,
+        "cargo xtask chaos --seconds {seconds} --seed {seed} {options}"
+    )?;
+    let summary = waypost_chaos::run(options, seed, Duration::from_secs(seconds))?;
     writeln!(out, "{summary}\nall promises kept")?;
     Ok(())
 }

@@ -20,6 +20,8 @@ const LINES_MAX: usize = 400_000;
 const EVIDENCE_MAX: usize = 40;
 /// How many broken promises are noted.
 const VIOLATIONS_MAX: usize = 20;
+/// How many of them are shown.
+const SHOWN_MAX: usize = 4;
 
 /// How many sends had which outcome.
 pub type Outcomes = BTreeMap<String, u64>;
@@ -405,7 +407,7 @@ impl Oracle {
             return;
         }
         let text = format!(
-            "{what}:\n{}",
+            "broken promise: {what}:\n{}",
             self.lines_with(|line| about.iter().any(|part| line.contains(part)))
         );
         self.violations.push(text);
@@ -423,7 +425,16 @@ impl Oracle {
         if self.violations.is_empty() {
             return Ok(());
         }
-        bail!("broken promises:\n{}", self.violations.join("\n"));
+        let more = self.violations.len().saturating_sub(SHOWN_MAX);
+        let shown = self.violations[..self.violations.len() - more].join("\n");
+        bail!(
+            "{shown}{}",
+            if more > 0 {
+                format!("\n  and {more} more")
+            } else {
+                String::new()
+            }
+        );
     }
 
     /// Adds up what became of these sends.

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-use crate::cluster::{Cluster, Options, Store};
+use crate::cluster::Cluster;
+use crate::options::{Options, Store};
 use crate::oracle::{Oracle, Outcomes};
+use crate::report::report;
 use crate::server::{Signal, Writer};
 
 /// Clients of each server.
@@ -134,7 +136,10 @@ impl fmt::Display for Times {
 pub fn restart_everything(options: Options, per_second: u32) -> Result<(Outcomes, Vec<Times>)> {
     let mut cluster = Cluster::start(options.clone())?;
     let mut times = Vec::new();
-    roll(&mut cluster, &options, per_second, &mut times).with_context(|| cluster.logs())?;
+    if let Err(error) = roll(&mut cluster, &options, per_second, &mut times) {
+        let repeat = format!("cargo xtask chaos rolling --per-second {per_second} {options}");
+        bail!(report(&error, &repeat, "", &cluster.logs()));
+    }
     Ok((cluster.finish()?, times))
 }
 

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use waypost_wire::{Frame, PREFACE_BYTES, decode, split_frame};
 
 use crate::links::Place;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Way};
 use crate::redis::free_port;
 
 /// Largest frame before a link is open, in bytes.
@@ -65,6 +65,23 @@ impl Switchboard {
 
     pub(crate) fn mend(&self, from: Place, to: Place) {
         self.rules.known().cut.remove(&(from, to));
+    }
+
+    fn before(&self, place: Place) -> impl Iterator<Item = &Proxy> {
+        let to_it = move |((_, to), proxy): (&(Option<Place>, Place), _)| (*to == place).then_some(proxy);
+        self.proxies.iter().filter_map(to_it)
+    }
+
+    pub(crate) fn break_links(&self, to: Place) {
+        self.before(to).for_each(Proxy::cut);
+    }
+
+    pub(crate) fn hold_links(&self, to: Place) {
+        self.before(to).for_each(|proxy| proxy.set_way(Way::Hold));
+    }
+
+    pub(crate) fn mend_links(&self, to: Place) {
+        self.before(to).for_each(Proxy::mend);
     }
 
     /// Where `place` listens, and where the others find it.

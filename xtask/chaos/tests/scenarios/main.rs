@@ -13,8 +13,8 @@ mod sends;
 
 use std::time::Duration;
 
-use anyhow::Result;
-use waypost_chaos::{Cluster, Options, Store, Topology};
+use anyhow::{Error, Result};
+use waypost_chaos::{Cluster, Options, Store, Topology, report};
 
 /// How long a cluster may take to come to rest on a busy machine.
 const REST: Duration = Duration::from_secs(30);
@@ -25,11 +25,17 @@ const TERM: Duration = Duration::from_secs(2);
 #[track_caller]
 fn play(options: Options, scenario: impl FnOnce(&mut Cluster) -> Result<()>) {
     let mut cluster = Cluster::start(options).unwrap_or_else(|error| panic!("{error:?}"));
+    let failed = |error: &Error, logs: &str| {
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or_default();
+        let repeat = format!("cargo test -p waypost-chaos --test scenarios -- --exact {name}");
+        panic!("{}", report(error, &repeat, "", logs));
+    };
     if let Err(error) = scenario(&mut cluster) {
-        panic!("{error:?}\n{}", cluster.logs());
+        failed(&error, &cluster.logs());
     }
     if let Err(error) = cluster.finish() {
-        panic!("at the end: {error:?}");
+        failed(&error.context("at the end"), &cluster.logs());
     }
 }
 
@@ -78,12 +84,12 @@ impl Dice {
 mod random {
     use std::time::Duration;
 
-    use waypost_chaos::{Options, Store, Topology, run};
+    use waypost_chaos::{Network, Options, Store, Topology, run};
 
     fn everything(topology: Topology, store: Store) {
         let mut options = Options::new(topology, store);
-        options.proxies = matches!(topology, Topology::Brokers(_));
-        run(options, 1, Duration::from_secs(10)).unwrap_or_else(|error| panic!("{error:?}"));
+        options.network = Network::Proxies;
+        run(options, 1, Duration::from_secs(10)).unwrap_or_else(|error| panic!("{error}"));
     }
 
     #[test]
