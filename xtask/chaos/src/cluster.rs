@@ -17,6 +17,8 @@ use crate::world::{World, eventually};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many clients are asked for in one go.
 const LOCATES_MAX: usize = 2000;
+/// With what the executables exit that cannot reach the store when they start.
+const STORE_UNREACHABLE: i32 = 69;
 /// How many processes' logs are shown, and how many lines of each.
 const LOGS_MAX: usize = 10;
 const LOG_LINES_MAX: usize = 8;
@@ -318,6 +320,34 @@ impl Cluster {
         let id = server.id();
         self.servers[index] = server;
         self.await_registered(id)
+    }
+
+    /// The same for a moment in which the datastore may not be reached yet: a process that says so by its exit code is
+    /// started again, as whatever looks after it would.
+    ///
+    /// # Errors
+    /// When it does not start in time, or ends for another reason.
+    pub fn restart_until_registered(&mut self, index: usize) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let identity = self.servers[index].identity().to_owned();
+            self.servers[index] = self.launch(&identity)?;
+            let id = self.servers[index].id();
+            let ended = self
+                .world
+                .wait("a server registers or ends", PATIENCE, |oracle| {
+                    let ended = oracle.has_ended(id);
+                    (ended || !oracle.incarnations(id).is_empty()).then_some(ended)
+                })?;
+            if !ended {
+                return Ok(());
+            }
+            let status = self.servers[index].wait(PATIENCE)?;
+            anyhow::ensure!(
+                status.code() == Some(STORE_UNREACHABLE) && Instant::now() < until,
+                "a server does not start and exits with {status}"
+            );
+        }
     }
 
     /// Kills a broker.

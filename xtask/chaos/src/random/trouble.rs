@@ -284,14 +284,14 @@ impl Trouble {
             }
             self.note(format!("{kind:?} is over"));
             match kind {
-                Kind::ServerKilled(index) => cluster.restart_killed(index)?,
+                Kind::ServerKilled(index) => cluster.restart_until_registered(index)?,
                 Kind::ServerLeaves(index, _) => {
                     let status = cluster.server_mut(index).wait(LEAVING)?;
                     ensure!(
                         status.success(),
                         "a server that was asked to leave exits with {status}"
                     );
-                    cluster.restart_killed(index)?;
+                    cluster.restart_until_registered(index)?;
                 }
                 Kind::ServerStopped(index) => cluster.servers()[index].signal(Signal::Continue)?,
                 Kind::ServerUnread(index) => cluster.servers()[index].set_reading(true),
