@@ -112,16 +112,16 @@ impl<T> Core<T> {
         }
     }
 
-    /// Whether a message to this address that has come by a link may be taken in now. `Wait`: the link should not be read
-    /// for a moment, and pumping may help.
+    /// Whether this process's router may take a message to this address in now, be it from its own endpoint or from a link.
+    /// `Wait`: the link should not be read for a moment, and pumping may help. Without a router it always may: where the
+    /// message goes is the broker's to know, also when it is to come back here.
     pub fn room_to_take(&mut self, now: MonoTime, to: &str) -> Room {
-        let router = self
-            .router
-            .as_mut()
-            .map_or(Room::Yes, |router| router.room(now, to));
-        match &mut self.endpoint {
-            Some(endpoint) if router == Room::Yes => endpoint.inbox_room(now, to),
-            _ => router,
+        let Some(router) = &mut self.router else {
+            return Room::Yes;
+        };
+        match (router.room(now, to), &mut self.endpoint) {
+            (Room::Yes, Some(endpoint)) => endpoint.inbox_room(now, to),
+            (room, _) => room,
         }
     }
 

@@ -2,9 +2,11 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
 use waypost_router::{Command, Completion, Core, Refusal, Settings, StoreOp, StoreReply};
 use waypost_session::Claimed;
-use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Seq};
+use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Owner, Seq};
+use waypost_wire::{Attached, Frame, Message};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -122,4 +124,53 @@ fn a_connect_that_times_out_before_its_turn_is_never_claimed() {
     );
     assert!(claimed.iter().all(|address| address.as_str() != "late"));
     assert!(matches!(server.ended()[..], [(1, Completion::Connected(Ok(_)))]));
+}
+
+/// A server that is attached to a broker and holds the client `own`.
+fn attached(settings: Settings) -> (Core<usize>, MonoTime) {
+    let now = MonoTime::from_micros(1);
+    let mut core = Core::attached(settings);
+    let endpoint = core.endpoint.as_mut().unwrap();
+    endpoint.link_up(now);
+    endpoint.register(now, Identity::new("me").unwrap(), 0);
+    endpoint.connect(now, &Address::new("own").unwrap(), now + DEADLINE, 1);
+    let welcome = Attached::Attached {
+        incarnation: Incarnation(1),
+        lease_ms: 10_000,
+        term_ms: 10_000,
+    };
+    endpoint.handle_frame(now, Frame::Attached(welcome));
+    endpoint.connect(now, &Address::new("own").unwrap(), now + DEADLINE, 2);
+    endpoint.flush(now);
+    let claimed = vec![(Address::new("own").unwrap(), Some(Seq(1)))];
+    endpoint.handle_frame(now, Frame::Claimed(claimed));
+    assert!(endpoint.holds("own").is_some());
+    (core, now)
+}
+
+fn message(to: &str, bytes: usize) -> Message {
+    Message::new("sender", to, Bytes::from(vec![b'x'; bytes])).unwrap()
+}
+
+/// The broker is who such a message waits for, not this server's own inbox: on the long way as on the short one.
+#[test]
+fn an_attached_server_sends_to_its_own_client_however_full_its_inbox_is() {
+    let mut settings = Settings::default();
+    settings.inbox_bytes_max = 1000;
+    let (mut core, now) = attached(settings);
+    let endpoint = core.endpoint.as_mut().unwrap();
+    let owner = Owner::new(Identity::new("other").unwrap(), Incarnation(1));
+    endpoint.handle_frame(now, Frame::Name { alias: 1, owner });
+    for _ in 0..2 {
+        let mut message = message("own", 1000);
+        message.origin = 1;
+        endpoint.handle_frame(now, Frame::Message(message));
+    }
+    assert_eq!(endpoint.inbox_room(now, "own"), waypost_router::Room::Wait);
+    assert!(core.send_now("own", "sender", b"short"));
+    assert_eq!(core.send(now, &mut Some(message("own", 4))), Ok(()));
+    assert_eq!(
+        core.send_acked(now, &mut Some(message("own", 4)), false, now + DEADLINE, || 3),
+        Ok(())
+    );
 }

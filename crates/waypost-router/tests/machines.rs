@@ -601,3 +601,34 @@ fn what_comes_by_a_link_behind_which_its_node_has_opened_another_is_late() {
     broker.hear(former, from_s("late"));
     assert_eq!(bodies(&broker.written(peer)), [b"newer"]);
 }
+
+/// The node ends while a link is being dialled: once that is open it is closed, and nothing is taken from it.
+#[test]
+fn a_link_that_opens_after_it_was_to_be_closed_is_closed() {
+    let mut broker = Broker::new();
+    let sender = broker.peer("a");
+    let (there, theirs) = (place("tcp://there:1"), owner("b", 1));
+    broker.wait(Duration::from_secs(4), &[lease(&theirs, &there)]);
+    broker.hear(sender, Frame::Message(to("x", "goes there")));
+    let session = Session::new(theirs, Seq(5));
+    broker.answer(is_lookup, StoreReply::Found(vec![Some(session)]));
+    let [link] = broker.dialled[..] else {
+        panic!("dialled {:?}", broker.dialled)
+    };
+    broker.router.go_away();
+    broker.router.link_dialled(broker.now, link);
+    let mut closed = Vec::new();
+    while let Some(command) = broker.router.poll_command() {
+        if let Command::Close { link, .. } = command {
+            closed.push(link);
+        }
+    }
+    assert_eq!(
+        closed.iter().filter(|closed| **closed == link).count(),
+        2,
+        "a driver that was told before it had the link is told again: {closed:?}"
+    );
+    broker.written(link);
+    broker.hear(link, Frame::Ping { token: 1 });
+    assert_eq!(broker.written(link), []);
+}

@@ -170,12 +170,17 @@ impl Router {
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
-        link.state = State::Open;
-        link.heard_at = now;
-        let location = link.location.clone();
         if !link.out.is_empty() {
             self.woken.push(id);
         }
+        if link.state == State::Closing {
+            // Ordered while it was dialled, when the driver had no link to close yet.
+            let (code, text) = (CloseCode::GoingAway, "closed while it was being dialled");
+            return self.commands.push_back(Command::Close { link: id, code, text });
+        }
+        link.state = State::Open;
+        link.heard_at = now;
+        let location = link.location.clone();
         if let Some(location) = location {
             self.down.remove(&location);
             self.is_back(now, &location);
