@@ -242,6 +242,7 @@ impl Driver {
         let mut readable = false;
         if let Some(endpoint) = &mut core.endpoint {
             endpoint.take_done(done);
+            freed |= endpoint.take_room_freed();
             readable = endpoint.wakes_program();
             endpoint.take_woken_clients(woken_clients);
             for client in woken_clients.drain(..) {

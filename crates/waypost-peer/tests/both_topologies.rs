@@ -95,6 +95,7 @@ both! {
     one_senders_messages_come_in_order,
     many_clients_connect_in_batches,
     connects_beyond_the_bound_are_overloaded,
+    who_waits_for_the_bytes_of_acked_messages_goes_on_when_they_have_their_outcomes,
     client_with_a_stream_of_its_own_holds_nobody_up,
     bad_input_is_refused_with_its_reason,
     drain_loses_no_acked_message,
@@ -327,6 +328,43 @@ async fn drain_loses_no_acked_message(cluster: Cluster) {
     }
     assert_eq!(received, delivered);
     assert_eq!(two.connect_client("carol").await, Err(PeerError::NotRegistered));
+}
+
+async fn who_waits_for_the_bytes_of_acked_messages_goes_on_when_they_have_their_outcomes(
+    mut cluster: Cluster,
+) {
+    cluster.settings.queue_bytes_max = 64 << 10;
+    cluster.settings.frame_bytes_max = 64 << 10;
+    cluster.settings.send_deadline = Duration::from_secs(60);
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let body = Bytes::from(vec![b'x'; 16 << 10]);
+    let mut asked = Vec::new();
+    for _ in 0..80 {
+        let (one, body) = (one.clone(), body.clone());
+        asked.push(tokio::spawn(
+            async move { one.request("alice", "bob", body).await },
+        ));
+    }
+    let mut answered = 0;
+    while answered < asked.len() {
+        // 16 queues of 64 KiB have room for 64 of them; the others wait for these to be answered.
+        let mut open = Vec::new();
+        while open.len() < 64.min(asked.len() - answered) {
+            let Event::Request { token, .. } = next(&mut events).await else {
+                panic!("a request was due")
+            };
+            open.push(token);
+        }
+        answered += open.len();
+        for token in open {
+            two.reply(token, "yes".into()).unwrap();
+        }
+    }
+    for asked in asked {
+        assert_eq!(asked.await.unwrap(), Ok("yes".into()));
+    }
 }
 
 async fn connects_beyond_the_bound_are_overloaded(mut cluster: Cluster) {

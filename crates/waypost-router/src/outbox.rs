@@ -26,6 +26,15 @@ impl Outgoing {
         }
     }
 
+    /// What it counts against the bound of frames that always go in.
+    fn control_cost(&self) -> usize {
+        match self {
+            Self::Frame(Frame::Message(_) | Frame::Bounce(_) | Frame::Reply { .. } | Frame::Broadcast(_))
+            | Self::Encoded(_) => 0,
+            Self::Frame(frame) => frame.cost(),
+        }
+    }
+
     /// Appends the frames, for whoever carries frames and not bytes.
     fn unpack(self, into: &mut impl Extend<Frame>) {
         match self {
@@ -44,8 +53,9 @@ impl Outgoing {
 
 /// The queue, bounded in bytes.
 ///
-/// Messages are refused when it is full. Frames of control (answers, claims, outcomes) always go in: there are at most a
-/// few for each message or operation that was let in.
+/// Messages are refused when it is full. Replies and broadcasts, which are not asked before, have four times that. Frames of
+/// control (answers, claims, outcomes) always go in: there are at most a few for each message or operation that was let in.
+/// A link in whose queue so many have gathered all the same is one that nobody reads, and to be closed.
 ///
 /// A message whose way is known is encoded where it will be written from; others wait as frames. One order holds for all.
 #[derive(Debug)]
@@ -54,12 +64,18 @@ pub(crate) struct Outbox {
     /// Frames encoded since the last item.
     tail: BytesMut,
     queued_bytes: usize,
+    /// Frames of control among these.
+    control_bytes: usize,
     writing_bytes: usize,
     gate: Gate,
     pins: Pins,
     writer_idle: bool,
 }
 
+/// The bound of frames of control, unless the queue's own is a good part of it.
+const CONTROL_BYTES: usize = 16 << 20;
+/// As many times the queue's bound may be in it because of frames that are not refused.
+const UNASKED: usize = 4;
 /// Encoded frames are handed out in pieces of about this size.
 const TAIL_BYTES: usize = 32 << 10;
 /// What a queue holds before its messages are copied out of the buffers into which they were read.
@@ -124,6 +140,7 @@ impl Outbox {
             items: VecDeque::new(),
             tail: BytesMut::new(),
             queued_bytes: 0,
+            control_bytes: 0,
             writing_bytes: 0,
             gate: Gate::new(bytes_max, stall),
             pins: Pins::new(),
@@ -157,6 +174,17 @@ impl Outbox {
         self.bytes() < self.gate.bytes_max()
     }
 
+    /// Whether a reply or a broadcast may be put in.
+    pub(crate) fn takes(&self, frame: &Frame) -> bool {
+        !matches!(frame, Frame::Reply { .. } | Frame::Broadcast(_))
+            || self.bytes() < self.gate.bytes_max().saturating_mul(UNASKED)
+    }
+
+    /// Whether more frames of control have gathered than a link that is read ever has.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.control_bytes > CONTROL_BYTES.max(self.gate.bytes_max().saturating_mul(UNASKED))
+    }
+
     /// Puts a frame in; true when the writer was idle and has to be woken.
     pub(crate) fn push(&mut self, mut frame: Frame) -> bool {
         self.close_tail();
@@ -164,7 +192,9 @@ impl Outbox {
             frame = Frame::Message(self.pins.keep(message, self.bytes()));
         }
         self.queued_bytes += frame.cost();
-        self.items.push_back(Outgoing::Frame(frame));
+        let item = Outgoing::Frame(frame);
+        self.control_bytes += item.control_cost();
+        self.items.push_back(item);
         core::mem::take(&mut self.writer_idle)
     }
 
@@ -207,6 +237,7 @@ impl Outbox {
             };
             let cost = item.cost();
             self.queued_bytes -= cost.min(self.queued_bytes);
+            self.control_bytes -= item.control_cost();
             self.writing_bytes += cost;
             into.push(item);
         }
@@ -267,6 +298,30 @@ mod tests {
         assert!(outbox.take(&mut taken, 1), "the first is written now");
         assert_eq!(taken.len(), 2);
         assert_eq!(outbox.room(MonoTime::ZERO), Room::Yes);
+    }
+
+    #[test]
+    fn replies_are_bounded_and_control_frames_without_a_reader_give_the_link_up() {
+        let mut outbox = Outbox::new(1000, Duration::from_millis(100));
+        let reply = || Frame::Reply {
+            origin: 0,
+            id: 1,
+            body: vec![0; 1000].into(),
+        };
+        while outbox.takes(&reply()) {
+            outbox.push(reply());
+            assert!(outbox.bytes() < 6000);
+        }
+        assert!(outbox.takes(&Frame::Drain) && outbox.bytes() >= 4000);
+        while !outbox.is_given_up() {
+            outbox.push(Frame::Drain);
+            assert!(outbox.bytes() <= CONTROL_BYTES + 6000);
+        }
+        assert!(outbox.bytes() > CONTROL_BYTES);
+        outbox.take(&mut Vec::new(), 6000);
+        assert!(!outbox.is_given_up() && outbox.control_bytes > 0);
+        outbox.take(&mut Vec::new(), usize::MAX);
+        assert_eq!(outbox.control_bytes, 0);
     }
 
     /// Messages read from one buffer, of which the queue gets every `every`th; how many bytes of them lie in it.

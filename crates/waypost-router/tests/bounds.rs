@@ -3,10 +3,10 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use waypost_router::{Command, Completion, Core, Refusal, Settings, StoreOp, StoreReply};
+use waypost_router::{Command, Completion, Core, Refusal, Room, Router, Settings, StoreOp, StoreReply};
 use waypost_session::Claimed;
-use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Owner, Seq};
-use waypost_wire::{Attached, Frame, Message};
+use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Outcome, Owner, Seq};
+use waypost_wire::{Attached, CloseCode, Frame, Hello, Message, Role};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -102,11 +102,7 @@ fn a_connect_that_times_out_before_its_turn_is_never_claimed() {
     server.connect("late", 8192);
     let asked = server.asked();
     assert_eq!(
-        server
-            .core
-            .router
-            .as_ref()
-            .map(waypost_router::Router::claims_waiting),
+        server.core.router.as_ref().map(Router::claims_waiting),
         Some(8192 - 2 * 1024),
         "two batches are under way, and one claim waits where nobody is behind it"
     );
@@ -160,17 +156,99 @@ fn an_attached_server_sends_to_its_own_client_however_full_its_inbox_is() {
     let (mut core, now) = attached(settings);
     let endpoint = core.endpoint.as_mut().unwrap();
     let owner = Owner::new(Identity::new("other").unwrap(), Incarnation(1));
-    endpoint.handle_frame(now, Frame::Name { alias: 1, owner });
+    endpoint.handle_frame(
+        now,
+        Frame::Name {
+            alias: 1,
+            owner,
+            attachment: 0,
+        },
+    );
     for _ in 0..2 {
         let mut message = message("own", 1000);
         message.origin = 1;
         endpoint.handle_frame(now, Frame::Message(message));
     }
-    assert_eq!(endpoint.inbox_room(now, "own"), waypost_router::Room::Wait);
+    assert_eq!(endpoint.inbox_room(now, "own"), Room::Wait);
     assert!(core.send_now("own", "sender", b"short"));
     assert_eq!(core.send(now, &mut Some(message("own", 4))), Ok(()));
     assert_eq!(
         core.send_acked(now, &mut Some(message("own", 4)), false, now + DEADLINE, || 3),
         Ok(())
     );
+}
+
+#[test]
+fn what_waits_for_claims_is_bounded_for_all_clients_together() {
+    let mut settings = Settings::default();
+    settings.queue_bytes_max = 10_000;
+    let (mut core, now) = attached(settings);
+    let endpoint = core.endpoint.as_mut().unwrap();
+    let owner = Owner::new(Identity::new("other").unwrap(), Incarnation(1));
+    endpoint.handle_frame(
+        now,
+        Frame::Name {
+            alias: 1,
+            owner,
+            attachment: 0,
+        },
+    );
+    for n in 0..100 {
+        let client = Address::new(&format!("claimed{n}")).unwrap();
+        endpoint.connect(now, &client, now + DEADLINE, n);
+    }
+    let mut frames = Vec::new();
+    endpoint.take_frames(&mut frames, usize::MAX);
+    frames.clear();
+    for n in 0..400 {
+        let mut message = message(&format!("claimed{}", n % 100), 1000);
+        (message.origin, message.id, message.floor) = (1, n + 1, 1);
+        endpoint.handle_frame(now, Frame::Message(message));
+    }
+    endpoint.flush(now);
+    endpoint.take_frames(&mut frames, usize::MAX);
+    let refused: Vec<_> = frames
+        .iter()
+        .filter_map(|frame| match frame {
+            Frame::Outcomes(outcomes) => Some(&outcomes.failed),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert!(refused.iter().all(|failed| failed.outcome == Outcome::Overloaded));
+    let kept = 400 - refused.len();
+    assert!((140..160).contains(&kept), "16 queues of 10,000 bytes: {kept}");
+    // What they hold is free again once they are answered.
+    let claimed = (0..100).map(|n| (Address::new(&format!("claimed{n}")).unwrap(), Some(Seq(n + 1))));
+    endpoint.handle_frame(now, Frame::Claimed(claimed.collect()));
+    endpoint.queues(&mut |name, bytes, max| {
+        assert!(bytes <= max + 2000, "{name}: {bytes}");
+        assert!(name != "all claimed clients'" || bytes == 0);
+    });
+}
+
+#[test]
+fn a_link_on_which_nobody_reads_the_answers_is_closed() {
+    let now = MonoTime::from_micros(1);
+    let mut router = Router::new(Settings::default(), Location::new("tcp://here:1").unwrap(), true);
+    let link = router.new_link_id();
+    let hello = Hello {
+        role: Role::Node,
+        location: Some(Location::new("tcp://there:1").unwrap()),
+        nonce: [0; 16],
+        software: String::new(),
+    };
+    router.link_accepted(now, link, &hello);
+    let mut asked = 0;
+    let closed = loop {
+        router.handle_frame(now, link, Frame::Ping { token: asked });
+        asked += 1;
+        match router.poll_command() {
+            Some(Command::Close { link, code, .. }) => break (link, code),
+            Some(other) => panic!("{other:?}"),
+            None => assert!(asked < 1_000_000, "nothing bounds what nobody reads"),
+        }
+    };
+    assert_eq!(closed, (link, CloseCode::Overloaded));
+    assert!(asked > 200_000, "16 MiB: {asked}");
 }

@@ -12,14 +12,18 @@ use waypost_types::{ADDRESS_BYTES_MAX, Address};
 
 use crate::convert::{WireNumbers, failed_count, frame_from_gen, message_numbers, outcome_from_gen};
 use crate::encode::tag;
-use crate::error::check_alias;
+use crate::error::{Refusal as _, check_alias, check_outcomes};
 use crate::frame::Numbers;
-use crate::{DecodeError, Failed, Frame, Message, Outcomes, Protobuf, r#gen};
+use crate::{
+    DecodeError, Failed, Frame, Message, NAMES_MAX, OUTCOMES_ENTRIES_MAX, Outcomes, Protobuf, r#gen,
+};
 
 // Wire types.
 const VARINT: u32 = 0;
 const FIXED_64: u32 = 1;
 const LEN: u32 = 2;
+const GROUP: u32 = 3;
+const GROUP_END: u32 = 4;
 const FIXED_32: u32 = 5;
 
 // Keys of `Frame`: a field's number, and its wire type in the lowest three bits. Those of the messages inside it are
@@ -35,7 +39,8 @@ const NAMES_GAP_MAX: usize = 8;
 ///
 /// Bodies are slices of `frame`, and so are a message's addresses: nothing is copied. A kind that this version does not
 /// know is [`Frame::Unknown`], and unknown fields are skipped. The caller has bounded the frame's length; what is
-/// allocated is bounded by it (by about 20 times it, for a frame of many small entries).
+/// allocated is bounded by it, and for frames of many small entries by the bound of these
+/// ([`BATCH_ENTRIES_MAX`](crate::BATCH_ENTRIES_MAX) and its like), which is looked at before they are made.
 ///
 /// # Errors
 /// [`DecodeError`] when the bytes are not a frame or break the contract: close the link.
@@ -48,9 +53,44 @@ pub fn decode(frame: Bytes) -> Result<Frame, DecodeError> {
 
 #[inline(never)]
 pub(crate) fn decode_by_prost(frame: Bytes) -> Result<Frame, DecodeError> {
+    check_entries(&frame)?;
     let frame = r#gen::Frame::decode(frame).map_err(|e| DecodeError::Malformed(Protobuf::new(e)))?;
     frame_from_gen(frame)
 }
+
+/// Refuses what has more entries than any frame may have, before they are made: one of two bytes takes many times that as a
+/// value. What is wrong otherwise is left to the generated types, which read no further than this does.
+fn check_entries(frame: &[u8]) -> Result<(), DecodeError> {
+    let mut entries = 0;
+    let mut cursor = Cursor { bytes: frame, at: 0 };
+    while let Some((field, range)) = cursor.field() {
+        let name = match field {
+            5 => "outcomes",
+            15 => "claim",
+            16 => "claimed",
+            17 => "release",
+            18 => "released",
+            19 => "announce",
+            24 => "broadcast_done",
+            _ => continue,
+        };
+        let mut inner = Cursor {
+            bytes: frame.get(..range.end).unwrap_or_default(),
+            at: range.start,
+        };
+        while inner.field().is_some() {
+            entries += 1;
+            if entries > ENTRIES_MAX {
+                return Err(DecodeError::batch(name, entries, ENTRIES_MAX));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// More than the entries of any frame, and its other fields.
+const ENTRIES_MAX: usize = OUTCOMES_ENTRIES_MAX + 16;
+const _: () = assert!(OUTCOMES_ENTRIES_MAX >= NAMES_MAX as usize);
 
 /// The frame, or its bytes when they need a closer look.
 #[inline]
@@ -157,6 +197,24 @@ impl Cursor<'_> {
         Some(start..end)
     }
 
+    /// The number of the field here, and where its value lies if it has a length; the place is then behind it. What is in a
+    /// group counts as what is outside it.
+    fn field(&mut self) -> Option<(u32, Range<usize>)> {
+        let key = self.u32()?;
+        let range = match key & 7 {
+            LEN => self.len_prefixed()?,
+            VARINT => self.varint().map(|_| 0..0)?,
+            FIXED_64 | FIXED_32 => {
+                let len = if key & 7 == FIXED_64 { 8 } else { 4 };
+                self.at = self.at.checked_add(len).filter(|end| *end <= self.bytes.len())?;
+                0..0
+            }
+            GROUP | GROUP_END => 0..0,
+            _ => return None,
+        };
+        Some((key >> 3, range))
+    }
+
     /// Passes over the field behind `key`, whose number must be above `known`: a known number with an unknown wire type
     /// needs a closer look.
     #[inline(never)]
@@ -260,6 +318,7 @@ fn outcomes(frame: &[u8], range: Range<usize>) -> Option<Outcomes> {
     while !cursor.is_at_end() {
         match cursor.u32()? {
             0x08 => outcomes.origin = cursor.u32()?,
+            _ if outcomes.delivered.len() + outcomes.failed.len() > OUTCOMES_ENTRIES_MAX => return None,
             0x10 => outcomes.delivered.push(cursor.varint()?),
             0x12 => {
                 let packed = cursor.len_prefixed()?;
@@ -267,7 +326,7 @@ fn outcomes(frame: &[u8], range: Range<usize>) -> Option<Outcomes> {
                     bytes: frame.get(..packed.end)?,
                     at: packed.start,
                 };
-                while !packed.is_at_end() {
+                while !packed.is_at_end() && outcomes.delivered.len() <= OUTCOMES_ENTRIES_MAX {
                     outcomes.delivered.push(packed.varint()?);
                 }
             }
@@ -279,6 +338,7 @@ fn outcomes(frame: &[u8], range: Range<usize>) -> Option<Outcomes> {
         }
     }
     check_alias::<DecodeError>("outcomes", "origin", outcomes.origin, 0).ok()?;
+    check_outcomes::<DecodeError>(outcomes.delivered.len() + outcomes.failed.len()).ok()?;
     Some(outcomes)
 }
 

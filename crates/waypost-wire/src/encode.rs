@@ -10,7 +10,7 @@ use prost::encoding::encoded_len_varint;
 use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX};
 
 use crate::convert::{check_message, frame_to_gen, outcome_to_gen};
-use crate::error::check_alias;
+use crate::error::{check_alias, check_outcomes};
 use crate::{Broadcast, EncodeError, Failed, Frame, Message, Numbers, Outcomes};
 
 /// A body of at least this many bytes is not copied into an [`OutBuf`](crate::OutBuf) but sent from where it lies.
@@ -294,6 +294,7 @@ fn write_message_head(
 
 fn write_outcomes(outcomes: &Outcomes, out: &mut impl Sink, max_bytes: usize) -> Result<(), EncodeError> {
     check_alias::<EncodeError>("outcomes", "origin", outcomes.origin, 0)?;
+    check_outcomes::<EncodeError>(outcomes.delivered.len() + outcomes.failed.len())?;
     let failed_len =
         |failed: &Failed, numbers: &Scrap<40>| bytes_field_len(failed.to.as_str().len()) + numbers.len;
     let packed_len: usize = outcomes.delivered.iter().map(|id| encoded_len_varint(*id)).sum();

@@ -2,7 +2,7 @@
 
 use waypost_types::NameError;
 
-use crate::{BATCH_ENTRIES_MAX, NAMES_MAX};
+use crate::{BATCH_ENTRIES_MAX, NAMES_MAX, OUTCOMES_ENTRIES_MAX};
 
 /// A frame that came is not one. The sender broke the contract: close the link, saying `Malformed`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -225,6 +225,15 @@ refusal!(EncodeError);
 pub(crate) fn check_batch<E: Refusal>(frame: &'static str, entries: usize) -> Result<(), E> {
     if entries > BATCH_ENTRIES_MAX {
         Err(E::batch(frame, entries, BATCH_ENTRIES_MAX))
+    } else {
+        Ok(())
+    }
+}
+
+/// Outcomes, delivered and failed.
+pub(crate) fn check_outcomes<E: Refusal>(entries: usize) -> Result<(), E> {
+    if entries > OUTCOMES_ENTRIES_MAX {
+        Err(E::batch("outcomes", entries, OUTCOMES_ENTRIES_MAX))
     } else {
         Ok(())
     }

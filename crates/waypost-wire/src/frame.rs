@@ -7,6 +7,8 @@ use waypost_types::{Address, Identity, Incarnation, Location, NameError, Outcome
 
 /// Most entries of a batch frame ([`Frame::Claim`] and its like).
 pub const BATCH_ENTRIES_MAX: usize = 1024;
+/// Most entries of a [`Frame::Outcomes`].
+pub const OUTCOMES_ENTRIES_MAX: usize = 65_536;
 /// Most servers that one side of a link introduces by [`Frame::Name`].
 pub const NAMES_MAX: u32 = 65_536;
 /// Length of a [`Frame::Proof`], in bytes.

@@ -38,8 +38,8 @@ pub use encode::{BODY_APART_BYTES_MIN, encode, encode_message};
 pub use error::{DecodeError, EncodeError, Protobuf, WireError};
 pub use frame::{
     Attached, BATCH_ENTRIES_MAX, Broadcast, CLOSE_TEXT_BYTES_MAX, Close, CloseCode, Delivery, Displaced,
-    Failed, Frame, Hello, Message, NAMES_MAX, NONCE_BYTES, Numbers, Outcomes, PROOF_BYTES, Role,
-    SOFTWARE_BYTES_MAX, StoreUnavailable,
+    Failed, Frame, Hello, Message, NAMES_MAX, NONCE_BYTES, Numbers, OUTCOMES_ENTRIES_MAX, Outcomes,
+    PROOF_BYTES, Role, SOFTWARE_BYTES_MAX, StoreUnavailable,
 };
 pub use framing::{LENGTH_BYTES_MAX, split_frame};
 pub use out_buf::OutBuf;

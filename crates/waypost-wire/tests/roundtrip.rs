@@ -4,10 +4,10 @@ use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio_util::codec::{Decoder, Encoder};
-use waypost_types::Address;
+use waypost_types::{Address, Outcome};
 use waypost_wire::{
-    BATCH_ENTRIES_MAX, DecodeError, EncodeError, Frame, FrameCodec, Message, NAMES_MAX, OutBuf, WireError,
-    decode, encode,
+    BATCH_ENTRIES_MAX, DecodeError, EncodeError, Failed, Frame, FrameCodec, Message, NAMES_MAX,
+    OUTCOMES_ENTRIES_MAX, OutBuf, Outcomes, WireError, decode, encode,
 };
 
 mod support;
@@ -224,6 +224,54 @@ fn unknown_kinds_and_fields_are_skipped() {
         decode(Bytes::from_static(&[0x6a, 4, 8, 1, 0x78, 9])).unwrap(),
         Frame::Ping { token: 1 }
     );
+}
+
+/// A field with a length: its key, its length, its value.
+fn field(number: u32, value: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    for mut number in [number << 3 | 2, u32::try_from(value.len()).unwrap()] {
+        while number >= 0x80 {
+            out.extend([u8::try_from(number & 0x7f).unwrap() | 0x80]);
+            number >>= 7;
+        }
+        out.extend([u8::try_from(number).unwrap()]);
+    }
+    [&out[..], value].concat()
+}
+
+#[test]
+fn more_entries_than_a_frame_may_have_are_refused_before_they_are_made() {
+    for (kind, entry) in [(5, 3), (15, 1), (16, 1), (17, 1), (18, 1), (19, 1), (24, 2)] {
+        let hostile = Bytes::from(field(kind, &field(entry, b"").repeat(500_000)));
+        // No more of them is looked at than it takes to see that there are too many.
+        assert!(
+            matches!(decode(hostile), Err(DecodeError::Batch { entries, .. }) if entries < 70_000),
+            "kind {kind}"
+        );
+    }
+    let outcomes = |delivered, failed| {
+        Frame::Outcomes(Outcomes {
+            origin: 1,
+            delivered: vec![1; delivered],
+            failed: vec![
+                Failed {
+                    id: 1,
+                    outcome: Outcome::Overloaded,
+                    to: Address::new("a").unwrap(),
+                    count: 0,
+                    out_of_order: false,
+                };
+                failed
+            ],
+        })
+    };
+    let most = outcomes(OUTCOMES_ENTRIES_MAX - 1000, 1000);
+    assert_eq!(decode(bare(&most)).unwrap(), most);
+    let more = outcomes(OUTCOMES_ENTRIES_MAX, 1);
+    let refused = encode(&more, &mut BytesMut::new(), MAX);
+    assert!(matches!(refused, Err(EncodeError::Batch { .. })), "{refused:?}");
+    let ids = field(5, &field(2, &vec![1; OUTCOMES_ENTRIES_MAX + 1]));
+    assert!(matches!(decode(ids.into()), Err(DecodeError::Batch { .. })));
 }
 
 #[test]

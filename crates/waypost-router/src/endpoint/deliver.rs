@@ -4,7 +4,7 @@ use waypost_types::{Address, MonoTime, Outcome};
 use waypost_wire::{Broadcast, Failed, Frame, Message};
 
 use super::dedupe::Seen;
-use super::{Endpoint, Event, RequestToken};
+use super::{Endpoint, Event, RequestToken, SUM_OF_QUEUES};
 use crate::claim::is_stale;
 use crate::outbox::unpinned;
 
@@ -27,8 +27,10 @@ impl<T> Endpoint<T> {
             Some(client) if client.is_claiming() => {
                 let bytes_max = self.settings.queue_bytes_max;
                 let Some(work) = client.work.as_mut() else { return };
-                if work.held_bytes < bytes_max {
+                let has_room = self.claim_held_bytes < bytes_max.saturating_mul(SUM_OF_QUEUES);
+                if work.held_bytes < bytes_max && has_room {
                     work.held_bytes += message.cost();
+                    self.claim_held_bytes += message.cost();
                     work.held.push_back(unpinned(message));
                 } else {
                     self.refuse(&message, Outcome::Overloaded);
@@ -162,7 +164,7 @@ impl<T> Endpoint<T> {
         let Some(work) = client.and_then(|client| client.work.as_mut()) else {
             return;
         };
-        work.held_bytes = 0;
+        self.claim_held_bytes -= core::mem::take(&mut work.held_bytes);
         for message in core::mem::take(&mut work.held) {
             self.bounce(message);
         }

@@ -32,6 +32,9 @@ impl<T> Endpoint<T> {
             );
         }
         see("a lapsed lease's", self.lease.waiting_bytes(), max);
+        let sum = max.saturating_mul(super::SUM_OF_QUEUES);
+        see("acked messages'", self.sends.bytes(), sum);
+        see("all claimed clients'", self.claim_held_bytes, sum);
         for client in self.clients.values() {
             if let Some(work) = &client.work {
                 see("a claimed client's", work.held_bytes, max);

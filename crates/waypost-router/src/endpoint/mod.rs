@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner, Seq};
-use waypost_wire::{Attached, Frame, Outcomes};
+use waypost_wire::{Attached, BATCH_ENTRIES_MAX, Frame, Outcomes};
 
 use crate::gate::Room;
 use crate::map::{Map, map};
@@ -36,6 +36,12 @@ use inbox::Inbox;
 pub use inbox::{Event, RequestToken};
 use lease::LeaseView;
 use sends::{Sends, at_deadline};
+
+/// Bound of what is kept in many queues or messages together: as many times that of one queue.
+const SUM_OF_QUEUES: usize = 16;
+
+/// As many ids of delivered messages go into one frame.
+const DELIVERED_A_FRAME: usize = 8192;
 
 /// How an operation that the program asked for ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +135,8 @@ pub struct Endpoint<T> {
     acks: Vec<Outcomes>,
     clients: Map<Address, Client<T>>,
     held: usize,
+    /// Bytes of all messages that wait for claims to be answered.
+    claim_held_bytes: usize,
     batches: Batches,
     doubts: Doubts,
     sends: Sends<T>,
@@ -173,9 +181,15 @@ impl<T> Endpoint<T> {
             acks: Vec::new(),
             clients: map(seed),
             held: 0,
+            claim_held_bytes: 0,
             batches: Batches::default(),
             doubts: Doubts::default(),
-            sends: Sends::new(seed, settings.in_flight_max, settings.retransmit_after),
+            sends: Sends::new(
+                seed,
+                settings.in_flight_max,
+                settings.queue_bytes_max.saturating_mul(SUM_OF_QUEUES),
+                settings.retransmit_after,
+            ),
             dedupe: Dedupe::new(seed, settings.in_flight_max),
             inbox: Inbox::new(settings.inbox_bytes_max, settings.stall * 10),
             client_inboxes: ClientInboxes::new(seed),
@@ -306,9 +320,15 @@ impl<T> Endpoint<T> {
     }
 
     fn push(&mut self, frame: Frame) {
-        if self.link_up {
+        if self.link_up && self.out.takes(&frame) {
             self.woken |= self.out.push(frame);
+            self.close_link |= self.out.is_given_up();
         }
+    }
+
+    /// Whether room came free since the last call for an acked message that may wait for it.
+    pub const fn take_room_freed(&mut self) -> bool {
+        self.sends.take_room_freed()
     }
 
     /// Whether the link's writer was idle and has something to write now.
@@ -320,6 +340,7 @@ impl<T> Endpoint<T> {
     /// written. Returns true when room came free.
     pub fn take_outgoing(&mut self, into: &mut Vec<Outgoing>, bytes_max: usize) -> bool {
         let freed = self.out.take(into, bytes_max);
+        self.flush_releases();
         self.flush_claims();
         freed
     }
@@ -327,6 +348,7 @@ impl<T> Endpoint<T> {
     /// The same as frames, for a driver that carries frames and not bytes.
     pub fn take_frames(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
         let freed = self.out.take_frames(into, bytes_max);
+        self.flush_releases();
         self.flush_claims();
         freed
     }
@@ -615,10 +637,25 @@ impl<T> Endpoint<T> {
         if self.acks.is_empty() {
             return;
         }
-        for mut outcomes in core::mem::take(&mut self.acks) {
-            if let Some(alias) = self.alias(outcomes.origin) {
-                outcomes.origin = alias;
-                self.push(Frame::Outcomes(outcomes));
+        for Outcomes {
+            origin,
+            mut delivered,
+            mut failed,
+        } in core::mem::take(&mut self.acks)
+        {
+            let Some(origin) = self.alias(origin) else {
+                continue;
+            };
+            // Nearly always one frame.
+            while !(delivered.is_empty() && failed.is_empty()) {
+                let more_delivered = delivered.split_off(delivered.len().min(DELIVERED_A_FRAME));
+                let more_failed = failed.split_off(failed.len().min(BATCH_ENTRIES_MAX));
+                self.push(Frame::Outcomes(Outcomes {
+                    origin,
+                    delivered,
+                    failed,
+                }));
+                (delivered, failed) = (more_delivered, more_failed);
             }
         }
     }

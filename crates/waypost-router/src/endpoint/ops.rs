@@ -152,7 +152,7 @@ impl<T> Endpoint<T> {
         }
         let held = core::mem::take(&mut work.held);
         let was_held = client.seq.0 != 0;
-        work.held_bytes = 0;
+        self.claim_held_bytes -= core::mem::take(&mut work.held_bytes);
         let displaced = work.displaced.take();
         match (seq, token) {
             (None, Some(token)) => {
@@ -359,6 +359,7 @@ impl<T> Endpoint<T> {
             }
         }
         self.held = 0;
+        self.claim_held_bytes = 0;
         for (address, inbox) in &mut self.client_inboxes.inboxes {
             inbox.close();
             self.client_inboxes.woken.push(address.clone());
@@ -410,7 +411,7 @@ impl<T> Endpoint<T> {
         }
         work.started = false;
         let held = core::mem::take(&mut work.held);
-        work.held_bytes = 0;
+        self.claim_held_bytes -= core::mem::take(&mut work.held_bytes);
         self.advance(now, address);
         for message in held {
             self.on_message(now, message);
@@ -422,13 +423,21 @@ impl<T> Endpoint<T> {
             return;
         }
         self.flush_claims();
-        while !self.batches.releases.is_empty() {
+        self.flush_releases();
+        self.flush_announces(now);
+        self.flush_doubts();
+    }
+
+    /// Releases as far as the link has room.
+    pub(super) fn flush_releases(&mut self) {
+        while !self.batches.releases.is_empty()
+            && self.standing == Standing::Attached
+            && self.out.bytes() < self.settings.queue_bytes_max
+        {
             let count = self.batches.releases.len().min(BATCH_ENTRIES_MAX);
             let batch = self.batches.releases.drain(..count).collect();
             self.push(Frame::Release(batch));
         }
-        self.flush_announces(now);
-        self.flush_doubts();
     }
 
     /// Claims as far as the link has room and the router has answered earlier ones. The others follow.
@@ -457,6 +466,13 @@ impl<T> Endpoint<T> {
     }
 
     fn flush_announces(&mut self, now: MonoTime) {
+        if self.has_announces()
+            && self.batches.announce_at <= now
+            && self.out.bytes() >= self.settings.queue_bytes_max
+        {
+            // The link is not read: it has time.
+            self.batches.announce_at = now + self.settings.stall;
+        }
         while !self.batches.announces.is_empty() && self.batches.announce_at <= now {
             let count = self.batches.announces.len().min(BATCH_ENTRIES_MAX);
             let batch: Vec<_> = self

@@ -35,6 +35,10 @@ pub(crate) struct Sends<T> {
     floor: u64,
     in_flight: usize,
     max: usize,
+    bytes: usize,
+    bytes_max: usize,
+    /// Room came free that somebody may wait for.
+    room_freed: bool,
     newest_to: Map<Address, u64>,
     /// First time-outs: in order, because all come the same time after their message.
     first: VecDeque<(MonoTime, u64)>,
@@ -43,12 +47,15 @@ pub(crate) struct Sends<T> {
 }
 
 impl<T> Sends<T> {
-    pub(crate) fn new(seed: u64, max: usize, retransmit_after: Duration) -> Self {
+    pub(crate) fn new(seed: u64, max: usize, bytes_max: usize, retransmit_after: Duration) -> Self {
         Self {
             ring: VecDeque::new(),
             floor: 1,
             in_flight: 0,
             max,
+            bytes: 0,
+            bytes_max,
+            room_freed: false,
             newest_to: map(seed),
             first: VecDeque::new(),
             later: BTreeSet::new(),
@@ -65,15 +72,26 @@ impl<T> Sends<T> {
     }
 
     /// Whether another one may be sent: the ids from the floor to the newest are bounded, because receivers remember
-    /// them.
+    /// them, and so are the bytes of the messages, which are kept here.
     pub(crate) fn has_room(&self) -> bool {
-        self.ring.len() < self.max
+        self.ring.len() < self.max && self.bytes < self.bytes_max
+    }
+
+    /// Bytes of the messages that are kept.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether room came free since the last call that somebody may wait for.
+    pub(crate) const fn take_room_freed(&mut self) -> bool {
+        core::mem::replace(&mut self.room_freed, false)
     }
 
     /// Takes a message in and gives it its id.
     pub(crate) fn add(&mut self, now: MonoTime, token: T, mut message: Message, deadline: MonoTime) -> u64 {
         let id = self.floor + self.ring.len() as u64;
         message.id = id;
+        self.bytes += message.cost();
         let previous = match self.newest_to.get_mut(message.to()) {
             Some(newest) => core::mem::replace(newest, id),
             None => {
@@ -165,8 +183,10 @@ impl<T> Sends<T> {
     /// Ends one: it has its outcome.
     pub(crate) fn finish(&mut self, id: u64) -> Option<Pending<T>> {
         let at = usize::try_from(id.checked_sub(self.floor)?).ok()?;
+        let was_full = !self.has_room();
         let pending = self.ring.get_mut(at)?.take()?;
         self.in_flight -= 1;
+        self.bytes -= pending.message.cost();
         if let Some(next) = self.get_mut(pending.next) {
             next.previous = pending.previous;
         }
@@ -189,6 +209,7 @@ impl<T> Sends<T> {
             self.ring.pop_front();
             self.floor += 1;
         }
+        self.room_freed |= was_full && self.has_room();
         Some(pending)
     }
 
@@ -284,7 +305,7 @@ mod tests {
 
     #[test]
     fn floor_follows_the_oldest_and_after_the_newest_to_the_same_client() {
-        let mut sends = Sends::new(0, 10, Duration::from_millis(100));
+        let mut sends = Sends::new(0, 10, 1 << 20, Duration::from_millis(100));
         let a = sends.add(MS(0), 'a', message("x"), MS(1000));
         let b = sends.add(MS(0), 'b', message("y"), MS(1000));
         let c = sends.add(MS(0), 'c', message("x"), MS(1000));
@@ -303,8 +324,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_bounded_in_bytes_too_and_who_waits_hears_of_room() {
+        let mut sends = Sends::new(0, 10, 200, Duration::from_millis(100));
+        let large = || Message::new("from", "x", Bytes::from(vec![0; 100])).unwrap();
+        let (a, b) = (
+            sends.add(MS(0), (), large(), MS(1000)),
+            sends.add(MS(0), (), large(), MS(1000)),
+        );
+        assert!(!sends.has_room() && !sends.take_room_freed());
+        sends.finish(b);
+        assert!(sends.has_room() && sends.take_room_freed() && !sends.take_room_freed());
+        sends.finish(a);
+        assert!(
+            sends.bytes() == 0 && !sends.take_room_freed(),
+            "nobody waits where there was room"
+        );
+    }
+
+    #[test]
     fn one_that_fails_leaves_the_order_of_those_around_it() {
-        let mut sends = Sends::new(0, 10, Duration::from_millis(100));
+        let mut sends = Sends::new(0, 10, 1 << 20, Duration::from_millis(100));
         let ids: Vec<u64> = (0..3)
             .map(|_| sends.add(MS(0), (), message("x"), MS(1000)))
             .collect();
@@ -318,7 +357,7 @@ mod tests {
 
     #[test]
     fn time_outs_back_off_and_end_at_the_deadline() {
-        let mut sends = Sends::new(0, 10, Duration::from_millis(100));
+        let mut sends = Sends::new(0, 10, 1 << 20, Duration::from_millis(100));
         let id = sends.add(MS(0), (), message("x"), MS(450));
         sends.copy(MS(0), id);
         let mut seen = Vec::new();

@@ -334,11 +334,17 @@ impl Router {
 
     /// Queues a frame for a link.
     fn push(&mut self, to: LinkId, frame: Frame) {
-        if let Some(link) = self.links.get_mut(&to)
-            && link.out.push(frame)
-            && link.is_open()
-        {
+        let Some(link) = self.links.get_mut(&to) else {
+            return;
+        };
+        if !link.out.takes(&frame) {
+            return;
+        }
+        if link.out.push(frame) && link.is_open() {
             self.woken.push(to);
+        }
+        if link.out.is_given_up() && to != LinkId::LOCAL {
+            self.close(to, CloseCode::Overloaded, "it does not read what it is told");
         }
     }
 }

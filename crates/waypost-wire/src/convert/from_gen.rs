@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use waypost_types::{Address, Identity, Incarnation, Location, NameError, Outcome, Owner, Seq};
 
 use super::front_of;
-use crate::error::{Refusal as _, check_alias, check_batch, check_length, check_servers};
+use crate::error::{Refusal as _, check_alias, check_batch, check_length, check_outcomes, check_servers};
 use crate::frame::Numbers;
 use crate::r#gen::{self, frame::Kind};
 use crate::{
@@ -261,6 +261,7 @@ fn message_from_gen(message: r#gen::Message, frame: &'static str) -> Result<Mess
 
 fn outcomes_from_gen(outcomes: r#gen::Outcomes) -> Result<Outcomes, DecodeError> {
     check_alias::<DecodeError>("outcomes", "origin", outcomes.origin, 0)?;
+    check_outcomes::<DecodeError>(outcomes.delivered.len() + outcomes.failed.len())?;
     let one = |failed: &r#gen::outcomes::Failed| {
         Ok(Failed {
             id: failed.id,

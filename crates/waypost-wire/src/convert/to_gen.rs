@@ -4,7 +4,7 @@ use bytes::Bytes;
 use waypost_types::{Address, Identity, Outcome, Seq};
 
 use super::front_of;
-use crate::error::{Refusal as _, check_alias, check_batch, check_length, check_servers};
+use crate::error::{Refusal as _, check_alias, check_batch, check_length, check_outcomes, check_servers};
 use crate::r#gen::{self, frame::Kind};
 use crate::{
     Attached, Broadcast, CLOSE_TEXT_BYTES_MAX, CloseCode, EncodeError, Failed, Frame, Hello, Message,
@@ -224,6 +224,7 @@ fn message_to_gen(message: &Message, frame: &'static str) -> Result<r#gen::Messa
 
 fn outcomes_to_gen(outcomes: &Outcomes) -> Result<r#gen::Outcomes, EncodeError> {
     check_alias::<EncodeError>("outcomes", "origin", outcomes.origin, 0)?;
+    check_outcomes::<EncodeError>(outcomes.delivered.len() + outcomes.failed.len())?;
     let one = |failed: &Failed| r#gen::outcomes::Failed {
         id: failed.id,
         outcome: outcome_to_gen(failed.outcome).into(),

@@ -236,8 +236,8 @@ pub const FLAWS: &[Flaw] = &[
         edits: &[
             (
                 "endpoint/deliver.rs",
-                "if work.held_bytes < bytes_max {",
-                "if work.held_bytes < bytes_max || FLAW {",
+                "if work.held_bytes < bytes_max && has_room {",
+                "if (work.held_bytes < bytes_max && has_room) || FLAW {",
             ),
             (
                 "endpoint/lease.rs",
