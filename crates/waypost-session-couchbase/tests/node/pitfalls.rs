@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use waypost_session::{ErrorKind, SessionStore, StoreError};
 use waypost_session_couchbase::CouchbaseStore;
 use waypost_session_testkit::servers::couchbase::{CouchbaseCluster, CouchbaseOptions, Trouble, When};
-use waypost_types::{Address, Identity, Location, Owner, Session};
+use waypost_types::{Identity, Owner, Session};
 
-const TERM: Duration = Duration::from_secs(60);
+use crate::{TERM, address, location, server};
+
 /// What the URLs here say; nothing takes longer, but for a busy machine.
 const TIMEOUT: Duration = Duration::from_millis(400);
-const SLACK: Duration = Duration::from_millis(600);
+const SLACK: Duration = Duration::from_secs(5);
 const FOR_EVER: usize = usize::MAX;
 
 async fn open(cluster: &CouchbaseCluster, parameters: &str) -> CouchbaseStore {
@@ -20,18 +21,10 @@ async fn open(cluster: &CouchbaseCluster, parameters: &str) -> CouchbaseStore {
     CouchbaseStore::connect(&url).await.unwrap()
 }
 
-fn address(name: &str) -> Address {
-    Address::new(name).unwrap()
-}
-
-fn location() -> Location {
-    Location::new("tcp://192.0.2.1:4500").unwrap()
-}
-
-async fn server(store: &CouchbaseStore, name: &str) -> Owner {
-    let identity = Identity::new(name).unwrap();
-    let incarnation = store.register(&identity, &location(), TERM).await.unwrap();
-    Owner::new(identity, incarnation)
+/// For what no time-out is to be seen of, on however busy a machine.
+async fn open_patiently(cluster: &CouchbaseCluster) -> CouchbaseStore {
+    let url = format!("{}?timeout=8s", cluster.url());
+    CouchbaseStore::connect(&url).await.unwrap()
 }
 
 /// Every verb fails as a time-out and in time, and those that write say that they may have been applied.
@@ -122,7 +115,7 @@ async fn no_call_waits_longer_than_the_timeout_for_a_server_that_is_gone_and_all
 #[tokio::test(flavor = "multi_thread")]
 async fn only_requests_that_every_server_answers_alike_are_sent() {
     let cluster = CouchbaseOptions::new().start().await.unwrap();
-    let store = open(&cluster, "").await;
+    let store = open_patiently(&cluster).await;
     let owner = server(&store, "server").await;
     let claimed = store.claim(&owner, &address("a")).await.unwrap();
     store.claim(&owner, &address("a")).await.unwrap();
@@ -177,7 +170,7 @@ async fn a_configuration_that_makes_the_client_panic_is_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn dropped_calls_harm_no_other() {
     let cluster = CouchbaseOptions::new().start().await.unwrap();
-    let store = open(&cluster, "").await;
+    let store = open_patiently(&cluster).await;
     let owner = server(&store, "server").await;
     store.claim(&owner, &address("warm")).await.unwrap();
     for round in 0..50 {
@@ -187,11 +180,14 @@ async fn dropped_calls_harm_no_other() {
             1,
             Trouble::Late(Duration::from_millis(50)),
         );
-        let dropped = tokio::time::timeout(Duration::from_millis(round % 5), store.claim(&owner, &a)).await;
-        assert!(
-            dropped.is_err(),
-            "round {round}: it was answered before its answer was sent"
-        );
+        // The time first: on a busy machine the answer may be there as well when anybody looks.
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(Duration::from_millis(round % 5)) => {}
+            claimed = store.claim(&owner, &a) => {
+                panic!("round {round}: it was answered before its answer was sent: {claimed:?}")
+            }
+        }
         let claimed = store.claim(&owner, &a).await.unwrap();
         let held = store.lookup(&a).await.unwrap();
         assert_eq!(
@@ -206,7 +202,7 @@ async fn dropped_calls_harm_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_handle_says_so() {
     let cluster = CouchbaseOptions::new().start().await.unwrap();
-    let store = open(&cluster, "").await;
+    let store = open_patiently(&cluster).await;
     let owner = server(&store, "server").await;
     store.close().await;
     let error = store.claim(&owner, &address("a")).await.unwrap_err();
