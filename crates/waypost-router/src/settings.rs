@@ -63,6 +63,9 @@ pub struct Settings {
     pub claims_per_second: u32,
     /// How many acked messages and requests of one endpoint may be without outcome. Default 65,536.
     pub in_flight_max: usize,
+    /// How many servers, each life of one by itself, a router keeps numbers for; a link by which another node introduces more
+    /// is closed. Default 1,048,576.
+    pub servers_max: usize,
     /// How many connects of one endpoint may be under way; more are refused. Default 1,048,576.
     pub connects_max: usize,
     /// How many routes to clients of other servers are remembered. Default 4,194,304.
@@ -89,6 +92,7 @@ impl Default for Settings {
             announce_per_second: 50_000,
             claims_per_second: 20_000,
             in_flight_max: 65_536,
+            servers_max: 1 << 20,
             connects_max: 1 << 20,
             routes_max: 4 << 20,
             when_store_is_lost: WhenStoreIsLost::Serve,

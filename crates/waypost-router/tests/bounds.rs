@@ -3,7 +3,9 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use waypost_router::{Command, Completion, Core, Refusal, Room, Router, Settings, StoreOp, StoreReply};
+use waypost_router::{
+    Command, Completion, Core, LinkId, Refusal, Room, Router, Settings, StoreOp, StoreReply,
+};
 use waypost_session::Claimed;
 use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Outcome, Owner, Seq};
 use waypost_wire::{Attached, CloseCode, Frame, Hello, Message, Role};
@@ -227,10 +229,10 @@ fn what_waits_for_claims_is_bounded_for_all_clients_together() {
     });
 }
 
-#[test]
-fn a_link_on_which_nobody_reads_the_answers_is_closed() {
+/// A router with a link from another node.
+fn node(settings: Settings) -> (Router, LinkId, MonoTime) {
     let now = MonoTime::from_micros(1);
-    let mut router = Router::new(Settings::default(), Location::new("tcp://here:1").unwrap(), true);
+    let mut router = Router::new(settings, Location::new("tcp://here:1").unwrap(), true);
     let link = router.new_link_id();
     let hello = Hello {
         role: Role::Node,
@@ -239,6 +241,40 @@ fn a_link_on_which_nobody_reads_the_answers_is_closed() {
         software: String::new(),
     };
     router.link_accepted(now, link, &hello);
+    (router, link, now)
+}
+
+#[test]
+fn a_link_that_introduces_more_servers_than_are_kept_is_closed() {
+    let mut settings = Settings::default();
+    settings.servers_max = 3;
+    let (mut router, link, now) = node(settings);
+    for (alias, life) in [(1, 1), (2, 2), (3, 3), (4, 1), (5, 4)] {
+        assert!(router.poll_command().is_none(), "three lives are kept");
+        let owner = Owner::new(Identity::new("s").unwrap(), Incarnation(life));
+        let name = Frame::Name {
+            alias,
+            owner,
+            attachment: 0,
+        };
+        router.handle_frame(now, link, name);
+    }
+    let closed = router.poll_command();
+    assert!(
+        matches!(
+            closed,
+            Some(Command::Close {
+                code: CloseCode::Overloaded,
+                ..
+            })
+        ),
+        "{closed:?}"
+    );
+}
+
+#[test]
+fn a_link_on_which_nobody_reads_the_answers_is_closed() {
+    let (mut router, link, now) = node(Settings::default());
     let mut asked = 0;
     let closed = loop {
         router.handle_frame(now, link, Frame::Ping { token: asked });

@@ -548,6 +548,13 @@ impl Router {
         owner: &waypost_types::Owner,
         attachment: u32,
     ) {
+        if self.owners.len() >= self.settings.servers_max && !self.owner_index.contains_key(owner) {
+            return self.close(
+                id,
+                CloseCode::Overloaded,
+                "it introduces more servers than this node keeps numbers for",
+            );
+        }
         let key = self.intern(owner);
         let is_late = !self.note_attachment(now, owner, attachment);
         let Some(link) = self.links.get_mut(&id) else {
