@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use waypost_router::{Command, Endpoint, LinkId, Router, Settings, StoreOp, StoreReply};
+use waypost_router::{Command, Endpoint, Event, LinkId, Router, Settings, StoreOp, StoreReply};
 use waypost_session::{Claimed, Renewal, Renewed};
 use waypost_types::{
     Address, Identity, Incarnation, Lease, LeaseState, Location, MonoTime, Owner, Seq, Session,
@@ -631,4 +631,57 @@ fn a_link_that_opens_after_it_was_to_be_closed_is_closed() {
     broker.written(link);
     broker.hear(link, Frame::Ping { token: 1 });
     assert_eq!(broker.written(link), []);
+}
+
+/// While a server claims a client, its lease lapses, and what comes then waits for another reason than what came before. The
+/// claim fails before the lease is valid again.
+#[test]
+fn what_waits_for_a_claim_goes_before_what_came_when_the_lease_had_lapsed() {
+    let mut endpoint = server();
+    let deadline = NOW + Duration::from_secs(60);
+    endpoint.connect(NOW, &addr("x"), deadline, "first");
+    sent(&mut endpoint);
+    endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
+    endpoint.connect(NOW, &addr("x"), deadline, "again");
+    sent(&mut endpoint);
+    let (alias, sender) = (1, owner("sender", 1));
+    endpoint.handle_frame(
+        NOW,
+        Frame::Name {
+            alias,
+            owner: sender,
+            attachment: 0,
+        },
+    );
+    let mut come = |now: MonoTime, body: &'static str| {
+        let mut message = to("x", body);
+        message.origin = 1;
+        endpoint.handle_frame(now, Frame::Message(message));
+    };
+    come(NOW, "first");
+    let lapsed = NOW + Duration::from_millis(TERM_MS);
+    come(lapsed, "second");
+    endpoint.handle_frame(lapsed, Frame::Claimed(vec![(addr("x"), None)]));
+    let mut frames = Vec::new();
+    endpoint.take_frames(&mut frames, usize::MAX);
+    let asked = frames.iter().rev().find_map(|frame| match frame {
+        Frame::Ping { token } => Some(*token),
+        _ => None,
+    });
+    let pong = Frame::Pong {
+        token: asked.unwrap(),
+        lease_ms: TERM_MS,
+        store_unavailable: false,
+    };
+    endpoint.handle_frame(lapsed, pong);
+    let mut events = std::collections::VecDeque::new();
+    endpoint.take_events(&mut events, usize::MAX);
+    let delivered: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Message(message) => Some(&*message.body),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(delivered, [b"first" as &[u8], b"second"]);
 }

@@ -1,5 +1,7 @@
 //! Delivery: the check of the own table, once each, in order.
 
+use std::collections::VecDeque;
+
 use waypost_types::{Address, MonoTime, Outcome};
 use waypost_wire::{Broadcast, Failed, Frame, Message};
 
@@ -154,6 +156,17 @@ impl<T> Endpoint<T> {
             message.origin = alias;
             message.owner = 0;
             self.push(Frame::Bounce(message));
+        }
+    }
+
+    /// Goes on with what has waited for a claim. While the lease has lapsed it waits for that, before what has come since.
+    pub(super) fn take_up(&mut self, now: MonoTime, held: VecDeque<Message>) {
+        if !self.lease.is_valid(now) && !held.is_empty() {
+            self.ask_for_lease(now);
+            return self.lease.hold_first(held);
+        }
+        for message in held {
+            self.on_message(now, message);
         }
     }
 

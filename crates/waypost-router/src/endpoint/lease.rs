@@ -64,6 +64,13 @@ impl LeaseView {
         Ok(())
     }
 
+    /// Keeps messages that came before those that wait already; they were let in then.
+    pub(crate) fn hold_first(&mut self, messages: VecDeque<Message>) {
+        self.waiting_bytes += messages.iter().map(Message::cost).sum::<usize>();
+        let later = core::mem::replace(&mut self.waiting, messages);
+        self.waiting.extend(later);
+    }
+
     pub(crate) const fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }

@@ -186,9 +186,7 @@ impl<T> Endpoint<T> {
         }
         // What comes next may be that the client is given up, and then nothing is delivered to it.
         self.advance(now, address);
-        for message in held {
-            self.on_message(now, message);
-        }
+        self.take_up(now, held);
     }
 
     /// The answer to a claim that has been asked for twice, before a link broke and after, and was answered already.
@@ -413,9 +411,7 @@ impl<T> Endpoint<T> {
         let held = core::mem::take(&mut work.held);
         self.claim_held_bytes -= core::mem::take(&mut work.held_bytes);
         self.advance(now, address);
-        for message in held {
-            self.on_message(now, message);
-        }
+        self.take_up(now, held);
     }
 
     pub(super) fn flush_batches(&mut self, now: MonoTime) {
