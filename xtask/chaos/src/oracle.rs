@@ -13,6 +13,9 @@ use serde_json::Value;
 use crate::server::ServerId;
 
 mod accounts;
+mod order;
+
+use order::{Newest, Suspect};
 
 /// How many lines are kept as evidence.
 const LINES_MAX: usize = 400_000;
@@ -48,7 +51,7 @@ struct Process {
     /// It was told to end without reading all that was written to it.
     cut_short: bool,
     /// The newest message of each (server, sending client, receiving client) that was delivered here.
-    newest: HashMap<(ServerId, String, String), u64>,
+    newest: HashMap<(ServerId, String, String), Newest>,
     displaced: HashMap<String, u32>,
     errors: Vec<(u64, String)>,
 }
@@ -98,6 +101,8 @@ pub struct Oracle {
     last_body: HashMap<u64, String>,
     next_id: u64,
     violations: Vec<String>,
+    /// Acked messages that came behind best-effort ones.
+    suspects: Vec<Suspect>,
     lines: VecDeque<Line>,
     started: Option<Instant>,
     /// Something has been broken on purpose: a message may be delivered to two incarnations.
@@ -316,15 +321,7 @@ impl Oracle {
                 &[&tag, &tag_long],
             );
         }
-        let newest = self.processes[id.0].newest.entry(key).or_default();
-        let before = *newest;
-        *newest = before.max(number);
-        if before > number {
-            self.violation(
-                &format!("message {number} delivered after {before} of the same sender to the same client"),
-                &[&tag, &tag_long, &format!("m{before}\""), &format!("m{before}:")],
-            );
-        }
+        self.check_order(id, key, number);
     }
 
     fn broadcast(&mut self, id: ServerId, event: &Value, line: &str) {
@@ -668,7 +665,7 @@ fn is_certainly_undelivered(outcome: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn two() -> (Oracle, ServerId, ServerId) {
+    pub(super) fn two() -> (Oracle, ServerId, ServerId) {
         let mut oracle = Oracle::default();
         let (a, b) = (oracle.start("a"), oracle.start("b"));
         oracle.heard(a, r#"{"event":"registered","identity":"a","incarnation":1}"#);
@@ -684,11 +681,11 @@ mod tests {
         (oracle, a, b)
     }
 
-    fn message(number: u64) -> String {
+    pub(super) fn message(number: u64) -> String {
         format!(r#"{{"event":"message","from":"x","to":"y","body":"m{number}"}}"#)
     }
 
-    fn outcome(number: u64, outcome: &str) -> String {
+    pub(super) fn outcome(number: u64, outcome: &str) -> String {
         format!(r#"{{"event":"outcome","id":{number},"outcome":"{outcome}"}}"#)
     }
 

@@ -102,6 +102,7 @@ impl Oracle {
                 &[&format!("m{id}\""), &format!("m{id}:"), &to],
             );
         }
+        self.judge_suspects();
         self.verdict()?;
         let mut outcomes = Outcomes::new();
         let mut acked = 0;
