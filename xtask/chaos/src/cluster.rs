@@ -73,6 +73,10 @@ impl Cluster {
             directory,
             launches: 0,
         };
+        if options.store == Store::Riak {
+            // Replicas that were apart do not know of each other's claims.
+            cluster.world.change(crate::Oracle::seqs_may_fall);
+        }
         for index in 0..brokers {
             let (listen, advertise) = cluster.links.listen(Place::Broker(index))?;
             let broker = cluster.launch_broker(index, &listen, advertise.as_deref())?;

@@ -13,8 +13,10 @@ use serde_json::Value;
 use crate::server::ServerId;
 
 mod accounts;
+mod claims;
 mod order;
 
+use claims::Claims;
 use order::{Newest, Suspect};
 
 /// How many lines are kept as evidence.
@@ -103,6 +105,7 @@ pub struct Oracle {
     violations: Vec<String>,
     /// Acked messages that came behind best-effort ones.
     suspects: Vec<Suspect>,
+    claims: Claims,
     lines: VecDeque<Line>,
     started: Option<Instant>,
     /// Something has been broken on purpose: a message may be delivered to two incarnations.
@@ -171,6 +174,7 @@ impl Oracle {
         let process = &mut self.processes[id.0];
         process.connect_lines.insert(process.lines, client.to_owned());
         *process.pending.entry(client.to_owned()).or_default() += 1;
+        self.claim_asked(id, client);
     }
 
     pub(crate) fn wrote_send(&mut self, by: ServerId, id: u64, from: &str, to: &str, is_acked: bool) {
@@ -231,7 +235,9 @@ impl Oracle {
                 let client = text("client");
                 let process = &mut self.processes[id.0];
                 process.answer(&client);
-                process.holds.insert(client, event["seq"].as_u64().unwrap_or(0));
+                let seq = event["seq"].as_u64().unwrap_or(0);
+                process.holds.insert(client.clone(), seq);
+                self.claimed(id, &client, seq);
             }
             "disconnected" => {
                 self.processes[id.0].holds.remove(&text("client"));
@@ -240,13 +246,19 @@ impl Oracle {
                 let process = &mut self.processes[id.0];
                 process.holds.remove(&text("client"));
                 *process.displaced.entry(text("client")).or_default() += 1;
+                self.taken_over(&text("client"), &text("by"));
             }
             "fenced" => {
                 let process = &mut self.processes[id.0];
                 process.fenced += 1;
                 process.is_fenced = true;
             }
-            "drained" => self.processes[id.0].drained = true,
+            "drained" => {
+                let process = &mut self.processes[id.0];
+                process.drained = true;
+                // It has moved out.
+                process.holds.clear();
+            }
             "message" | "request" => self.delivered(id, &event, line),
             "broadcast" => self.broadcast(id, &event, line),
             "outcome" => self.outcome(id, &event, line),
@@ -270,10 +282,11 @@ impl Oracle {
             "error" => {
                 let process = &mut self.processes[id.0];
                 let number = event["line"].as_u64().unwrap_or(0);
+                process.errors.push((number, text("message")));
                 if let Some(client) = process.connect_lines.remove(&number) {
                     process.answer(&client);
+                    self.claim_failed(id, &client);
                 }
-                process.errors.push((number, text("message")));
             }
             _ => self.violation("an event of an unknown kind", &[line]),
         }
@@ -331,12 +344,13 @@ impl Oracle {
             return;
         };
         let incarnation = self.processes[id.0].incarnations.last().copied().unwrap_or(0);
-        if !self
+        let is_first = self
             .broadcast_at
             .entry(number)
             .or_default()
-            .insert((id, incarnation, to))
-        {
+            .insert((id, incarnation, to));
+        // A server that goes to another broker may get it from both.
+        if !is_first && !self.disturbed {
             self.violation("a broadcast delivered twice to one client", &[line]);
         }
     }

@@ -34,6 +34,10 @@ pub struct Summary {
     pub sent: usize,
     /// How many were delivered to two incarnations because of failures.
     pub redelivered: usize,
+    /// How long the cluster took to come to rest once everything was mended.
+    pub rest: Duration,
+    /// The longest that an acked send took.
+    pub longest: Duration,
 }
 
 impl fmt::Display for Summary {
@@ -46,7 +50,13 @@ impl fmt::Display for Summary {
         for (outcome, count) in &self.outcomes {
             writeln!(f, "  {count:6} {outcome}")?;
         }
-        write!(f, "{} delivered to two incarnations", self.redelivered)
+        writeln!(f, "{} delivered to two incarnations", self.redelivered)?;
+        write!(
+            f,
+            "at rest {:.1} s after everything was mended; the longest send took {:.1} s",
+            self.rest.as_secs_f64(),
+            self.longest.as_secs_f64()
+        )
     }
 }
 
@@ -66,6 +76,7 @@ pub fn run(options: Options, seed: u64, time: Duration) -> Result<Summary> {
         is_reachable: options.network != Network::Namespaces,
         trouble: Trouble::new(options),
         deeds: BTreeMap::new(),
+        rest: Duration::ZERO,
     };
     let failed = |error: &Error, chaos: &Chaos, logs: &str| {
         Error::msg(report(error, &repeat, &chaos.trouble.to_string(), logs))
@@ -76,6 +87,7 @@ pub fn run(options: Options, seed: u64, time: Duration) -> Result<Summary> {
     };
     let oracle = cluster.world().oracle();
     let (sent, redelivered) = (oracle.sent_len(), oracle.redelivered());
+    let longest = oracle.latencies(0, u64::MAX).last().copied().unwrap_or_default();
     drop(oracle);
     if let Err(error) = cluster.finish() {
         return Err(failed(&error.context("at the end"), &chaos, &cluster.logs()));
@@ -85,6 +97,8 @@ pub fn run(options: Options, seed: u64, time: Duration) -> Result<Summary> {
         outcomes,
         sent,
         redelivered,
+        rest: chaos.rest,
+        longest,
     })
 }
 
@@ -112,6 +126,7 @@ struct Chaos {
     /// Whether the processes can be dialled from here.
     is_reachable: bool,
     deeds: BTreeMap<&'static str, u64>,
+    rest: Duration,
 }
 
 impl Chaos {
@@ -139,7 +154,10 @@ impl Chaos {
             let server = self.dice.below(cluster.servers().len());
             cluster.servers()[server].connect(&format!("c{i}"));
         }
-        cluster.settle(REST)
+        let mended = Instant::now();
+        let outcomes = cluster.settle(REST)?;
+        self.rest = mended.elapsed();
+        Ok(outcomes)
     }
 
     fn did(&mut self, deed: &'static str) {

@@ -14,8 +14,10 @@ use crate::server::Signal;
 
 /// How long a failure lasts at most.
 const FAILURE_MS: usize = 5000;
-/// How long a server may take to leave.
-const LEAVING: Duration = Duration::from_secs(60);
+/// How long a server may take to leave: twice its drain deadline, on a busy machine.
+const LEAVING: Duration = Duration::from_secs(20);
+/// How long it may take to be noticed that a process has ended.
+const NOTICING: Duration = Duration::from_secs(5);
 
 /// Something that can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +101,7 @@ impl Kind {
 #[derive(Debug)]
 struct Failure {
     kind: Kind,
+    since: Instant,
     until: Instant,
 }
 
@@ -138,8 +141,8 @@ impl Trouble {
 
     /// Breaks something; its name, unless what was drawn is broken already.
     pub(super) fn begin(&mut self, cluster: &mut Cluster, dice: &mut Dice) -> Result<Option<&'static str>> {
-        let until =
-            Instant::now() + Duration::from_millis(u64::try_from(dice.below(FAILURE_MS)).unwrap_or(0));
+        let since = Instant::now();
+        let until = since + Duration::from_millis(u64::try_from(dice.below(FAILURE_MS)).unwrap_or(0));
         let can_flush = self.options.store == Store::Redis && self.options.network != Network::Namespaces;
         if can_flush && self.now.is_empty() && dice.below(60) == 0 {
             self.note("redis flushed".to_owned());
@@ -159,7 +162,7 @@ impl Trouble {
         cluster.world().oracle().disturb();
         self.note(format!("{kind:?}"));
         self.inflict(cluster, kind)?;
-        self.now.push(Failure { kind, until });
+        self.now.push(Failure { kind, since, until });
         Ok(Some(kind.name()))
     }
 
@@ -272,21 +275,23 @@ impl Trouble {
             failures.into_iter().partition(|failure| failure.until <= now);
         self.now = rest;
         over.sort_by_key(|failure| rank(failure.kind));
-        for Failure { kind, until } in over {
+        for Failure { kind, since, until } in over {
             let starts = matches!(
                 kind,
                 Kind::ServerKilled(_) | Kind::ServerLeaves(..) | Kind::BrokerKilled(_)
             );
             if starts && self.now.iter().any(|failure| rank(failure.kind) < rank(kind)) {
                 // It could not start now.
-                self.now.push(Failure { kind, until });
+                self.now.push(Failure { kind, since, until });
                 continue;
             }
             self.note(format!("{kind:?} is over"));
             match kind {
                 Kind::ServerKilled(index) => cluster.restart_until_registered(index)?,
                 Kind::ServerLeaves(index, _) => {
-                    let status = cluster.server_mut(index).wait(LEAVING)?;
+                    let status = cluster
+                        .server_mut(index)
+                        .wait(LEAVING.saturating_sub(since.elapsed()).max(NOTICING))?;
                     ensure!(
                         status.success(),
                         "a server that was asked to leave exits with {status}"

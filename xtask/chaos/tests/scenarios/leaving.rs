@@ -123,7 +123,7 @@ fn everything_is_restarted(options: Options) {
         lease_term: Duration::from_secs(4),
         ..options
     };
-    let (outcomes, times) = restart_everything(options, 200).unwrap_or_else(|error| panic!("{error:?}"));
+    let (outcomes, times) = restart_everything(options, 200).unwrap_or_else(|error| panic!("{error}"));
     // A look-up may come while the datastore is away.
     assert!(
         outcomes
