@@ -177,9 +177,11 @@ fn roll(cluster: &mut Cluster, options: &Options, per_second: u32, times: &mut V
             .wait("it has the outcomes of what it sent", PATIENCE, |oracle| {
                 (oracle.owed_by(id) == 0).then_some(())
             })?;
+        let asked = Instant::now();
         cluster.servers()[index].signal(Signal::Term)?;
         let status = cluster.server_mut(index).wait(PATIENCE)?;
         ensure!(status.success(), "a server exits with {status}");
+        let left = asked.elapsed().as_secs_f64();
         cluster.restart_killed(index)?;
         load.set(index, Some(cluster.servers()[index].writer()));
         let back: Vec<_> = own().cloned().collect();
@@ -187,14 +189,16 @@ fn roll(cluster: &mut Cluster, options: &Options, per_second: u32, times: &mut V
             cluster.servers()[*at].connect(client);
         }
         cluster.await_held(&back)?;
-        lap(cluster, format!("server {}", index + 1))?;
+        lap(cluster, format!("server {}, ended in {left:.1} s", index + 1))?;
     }
     for index in 0..cluster.broker_endpoints().len() {
+        let asked = Instant::now();
         cluster.stop_broker(index)?;
+        let left = asked.elapsed().as_secs_f64();
         cluster.restart_broker(index)?;
         // Its servers come back to it, or stay where they went.
         thread::sleep(Duration::from_secs(1));
-        lap(cluster, format!("broker {}", index + 1))?;
+        lap(cluster, format!("broker {}, ended in {left:.1} s", index + 1))?;
     }
     if options.store == Store::Redis {
         cluster.redis()?.end_and_save()?;

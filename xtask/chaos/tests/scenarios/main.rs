@@ -84,11 +84,16 @@ impl Dice {
 mod random {
     use std::time::Duration;
 
-    use waypost_chaos::{Network, Options, Store, Topology, run};
+    use waypost_chaos::{Options, Store, Topology, run};
+
+    use crate::mixed;
+    use crate::partitions::{apart, proxied};
 
     fn everything(topology: Topology, store: Store) {
-        let mut options = Options::new(topology, store);
-        options.network = Network::Proxies;
+        survive(proxied(Options::new(topology, store)));
+    }
+
+    fn survive(options: Options) {
         run(options, 1, Duration::from_secs(10)).unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -115,5 +120,15 @@ mod random {
     #[test]
     fn two_brokers_survive_everything_at_once() {
         everything(Topology::Brokers(2), Store::Redis);
+    }
+
+    #[test]
+    fn a_mixed_cluster_survives_everything_at_once() {
+        survive(proxied(mixed(Store::Redis)));
+    }
+
+    #[test]
+    fn a_mixed_cluster_survives_everything_at_once_in_namespaces() {
+        survive(apart(mixed(Store::Redis)));
     }
 }
