@@ -10,15 +10,13 @@ use crate::options::{Options, Store, Topology};
 use crate::proxy::Proxy;
 use crate::redis::RedisServer;
 use crate::riak::RiakNodes;
-use crate::server::{Broker, Launch, Server, ServerId, Signal};
+use crate::server::{Broker, Launch, STORE_UNREACHABLE, Server, ServerId, Signal};
 use crate::world::{World, eventually};
 
 /// How long anything may take that has nothing to wait for but a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How many clients are asked for in one go.
 const LOCATES_MAX: usize = 2000;
-/// With what the executables exit that cannot reach the store when they start.
-const STORE_UNREACHABLE: i32 = 69;
 /// How many processes' logs are shown, and how many lines of each.
 const LOGS_MAX: usize = 10;
 const LOG_LINES_MAX: usize = 8;
@@ -92,7 +90,7 @@ impl Cluster {
             cluster.servers.push(server);
         }
         for index in 0..options.servers {
-            cluster.await_registered(cluster.servers[index].id())?;
+            cluster.see_to_registration(index)?;
         }
         Ok(cluster)
     }
@@ -131,7 +129,6 @@ impl Cluster {
         if let Some(location) = advertise {
             arguments.extend(["--advertise".to_owned(), location.to_owned()]);
         }
-        self.launches += 1;
         let launch = Launch {
             links: &self.links,
             place,
@@ -139,7 +136,11 @@ impl Cluster {
             arguments,
             directory: self.directory.path().to_owned(),
         };
-        Broker::start(&launch, &format!("broker-{}", self.launches), listen)
+        let launches = &mut self.launches;
+        eventually("a broker reaches the store", PATIENCE, || {
+            *launches += 1;
+            Broker::start(&launch, &format!("broker-{launches}"), listen)
+        })
     }
 
     /// Starts a server of that identity, be there another one or not, that is not among [`servers`](Self::servers). `sN` is
@@ -326,16 +327,21 @@ impl Cluster {
         self.await_registered(id)
     }
 
-    /// The same for a moment in which the datastore may not be reached yet: a process that says so by its exit code is
-    /// started again, as whatever looks after it would.
+    /// The same for a moment in which the datastore may not be reached yet.
     ///
     /// # Errors
     /// When it does not start in time, or ends for another reason.
     pub fn restart_until_registered(&mut self, index: usize) -> Result<()> {
+        let identity = self.servers[index].identity().to_owned();
+        self.servers[index] = self.launch(&identity)?;
+        self.see_to_registration(index)
+    }
+
+    /// Waits until a server has registered. One that cannot reach the store and says so by its exit code is started again, as
+    /// whatever looks after it would.
+    fn see_to_registration(&mut self, index: usize) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let identity = self.servers[index].identity().to_owned();
-            self.servers[index] = self.launch(&identity)?;
             let id = self.servers[index].id();
             let ended = self
                 .world
@@ -351,6 +357,8 @@ impl Cluster {
                 status.code() == Some(STORE_UNREACHABLE) && Instant::now() < until,
                 "a server does not start and exits with {status}"
             );
+            let identity = self.servers[index].identity().to_owned();
+            self.servers[index] = self.launch(&identity)?;
         }
     }
 

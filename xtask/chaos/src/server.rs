@@ -18,6 +18,9 @@ use crate::build::executable;
 use crate::links::{Links, Place};
 use crate::world::{World, eventually};
 
+/// With what the executables exit that cannot reach the store when they start.
+pub(crate) const STORE_UNREACHABLE: i32 = 69;
+
 /// Numbers a process; a restarted server is another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub(crate) usize);
@@ -377,16 +380,18 @@ pub struct Broker {
 }
 
 impl Broker {
-    pub(crate) fn start(launch: &Launch<'_>, label: &str, listen: &str) -> Result<Self> {
+    /// `None` when it cannot reach the store.
+    pub(crate) fn start(launch: &Launch<'_>, label: &str, listen: &str) -> Result<Option<Self>> {
         let (mut child, ready) = launch.spawn(label, &["--listen", listen])?;
         let endpoint = eventually("the broker is ready", Duration::from_secs(30), || {
-            if let Some(status) = child.try_wait()? {
-                bail!("the broker ended at once: {status}");
+            match child.try_wait()? {
+                Some(status) if status.code() == Some(STORE_UNREACHABLE) => Ok(Some(None)),
+                Some(status) => bail!("the broker ended at once: {status}"),
+                None => Ok(listens_at(&ready).map(Some)),
             }
-            Ok(listens_at(&ready))
         });
         match endpoint {
-            Ok(endpoint) => Ok(Self { child, endpoint }),
+            Ok(endpoint) => Ok(endpoint.map(|endpoint| Self { child, endpoint })),
             Err(error) => {
                 // The error is what counts.
                 let _ = child.kill();

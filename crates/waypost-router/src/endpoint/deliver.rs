@@ -163,7 +163,10 @@ impl<T> Endpoint<T> {
     pub(super) fn take_up(&mut self, now: MonoTime, held: VecDeque<Message>) {
         if !self.lease.is_valid(now) && !held.is_empty() {
             self.ask_for_lease(now);
-            return self.lease.hold_first(held);
+            for message in self.lease.hold_first(held) {
+                self.refuse(&message, Outcome::Overloaded);
+            }
+            return;
         }
         for message in held {
             self.on_message(now, message);

@@ -64,11 +64,20 @@ impl LeaseView {
         Ok(())
     }
 
-    /// Keeps messages that came before those that wait already; they were let in then.
-    pub(crate) fn hold_first(&mut self, messages: VecDeque<Message>) {
-        self.waiting_bytes += messages.iter().map(Message::cost).sum::<usize>();
+    /// Keeps messages that came before those that wait already; gives back the last ones when too many wait.
+    pub(crate) fn hold_first(&mut self, messages: VecDeque<Message>) -> VecDeque<Message> {
         let later = core::mem::replace(&mut self.waiting, messages);
         self.waiting.extend(later);
+        self.waiting_bytes = 0;
+        let mut fit = 0;
+        for message in &self.waiting {
+            if self.waiting_bytes >= self.waiting_bytes_max {
+                break;
+            }
+            self.waiting_bytes += message.cost();
+            fit += 1;
+        }
+        self.waiting.split_off(fit)
     }
 
     pub(crate) const fn waiting_bytes(&self) -> usize {
