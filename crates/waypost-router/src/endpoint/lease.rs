@@ -70,10 +70,9 @@ impl LeaseView {
         self.waiting.extend(later);
         self.waiting_bytes = 0;
         let mut fit = 0;
-        for message in &self.waiting {
-            if self.waiting_bytes >= self.waiting_bytes_max {
-                break;
-            }
+        while self.waiting_bytes < self.waiting_bytes_max
+            && let Some(message) = self.waiting.get(fit)
+        {
             self.waiting_bytes += message.cost();
             fit += 1;
         }
