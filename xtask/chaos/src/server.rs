@@ -37,8 +37,9 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Sends it; a process that is to stop has stopped when this returns.
     pub(crate) fn send(self, pid: u32) -> Result<()> {
-        let pid = i32::try_from(pid)
+        let process = i32::try_from(pid)
             .ok()
             .and_then(Pid::from_raw)
             .context("not a process id")?;
@@ -47,8 +48,34 @@ impl Signal {
             Self::Stop => rustix::process::Signal::STOP,
             Self::Continue => rustix::process::Signal::CONT,
         };
-        Ok(kill_process(pid, signal)?)
+        kill_process(process, signal)?;
+        if self == Self::Stop {
+            // Only once one of its threads has run again do the others stop, which takes a while on a busy machine.
+            eventually("a process stops", Duration::from_secs(10), || {
+                Ok(has_stopped(pid)?.then_some(()))
+            })?;
+        }
+        Ok(())
     }
+}
+
+/// Whether every thread of a process is stopped.
+fn has_stopped(pid: u32) -> Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else {
+            // It has ended meanwhile.
+            continue;
+        };
+        // What stands before the state is a name in parentheses.
+        if stat
+            .rsplit(") ")
+            .next()
+            .is_none_or(|rest| !rest.starts_with(['T', 'Z', 'X']))
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// How to start a process.
