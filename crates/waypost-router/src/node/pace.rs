@@ -17,7 +17,7 @@ use super::{OwnerKey, Router, StoreOp};
 /// that does not care sends beyond this is answered as if the datastore had not.
 pub(super) const CLAIMS_WAITING_MAX: usize = 65_536;
 /// Entries of a batch for the datastore while messages pass: what the work on it costs them is less than a millisecond.
-const SLICE: usize = 128;
+const SLICE: usize = 64;
 /// For how long a node counts as busy after a message has passed.
 const BUSY: Duration = Duration::from_millis(20);
 /// For how long it counts as taking over after it has.
