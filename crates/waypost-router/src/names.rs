@@ -11,8 +11,6 @@ pub(crate) struct Names<K> {
     given: Map<K, u32>,
     given_list: Vec<K>,
     heard: Vec<Heard<K>>,
-    /// The other side has opened a newer link since, and sends its messages by that.
-    is_overtaken: bool,
 }
 
 #[derive(Debug)]
@@ -30,7 +28,6 @@ impl<K: Copy + Eq + core::hash::Hash> Names<K> {
             given: map(seed),
             given_list: Vec::new(),
             heard: Vec::new(),
-            is_overtaken: false,
         }
     }
 
@@ -81,7 +78,7 @@ impl<K: Copy + Eq + core::hash::Hash> Names<K> {
         self.heard.push(Heard {
             key,
             attachment,
-            is_overtaken: self.is_overtaken,
+            is_overtaken: false,
         });
         true
     }
@@ -91,12 +88,6 @@ impl<K: Copy + Eq + core::hash::Hash> Names<K> {
         for heard in &mut self.heard {
             heard.is_overtaken |= is_overtaken(heard.key, heard.attachment);
         }
-    }
-
-    /// The same for all that come by this link, of whatever server.
-    pub(crate) fn overtake_all(&mut self) {
-        self.is_overtaken = true;
-        self.overtake(|_, _| true);
     }
 
     fn heard_as(&self, alias: u32) -> Option<&Heard<K>> {

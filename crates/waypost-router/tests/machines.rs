@@ -590,18 +590,6 @@ fn what_comes_by_a_link_that_its_server_has_left_is_late() {
     assert_eq!(bodies(&broker.written(peer)), [b"newer"]);
 }
 
-/// A node has given up a link and opened another; this node, which was stopped, finds both of them full.
-#[test]
-fn what_comes_by_a_link_behind_which_its_node_has_opened_another_is_late() {
-    let mut broker = Broker::new();
-    let peer = broker.peer("r");
-    let former = introduced(&mut broker, "tcp://there:1", 1);
-    let newer = introduced(&mut broker, "tcp://there:1", 1);
-    broker.hear(newer, from_s("newer"));
-    broker.hear(former, from_s("late"));
-    assert_eq!(bodies(&broker.written(peer)), [b"newer"]);
-}
-
 /// The node ends while a link is being dialled: once that is open it is closed, and nothing is taken from it.
 #[test]
 fn a_link_that_opens_after_it_was_to_be_closed_is_closed() {

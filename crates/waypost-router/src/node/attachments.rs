@@ -3,9 +3,9 @@
 //! A server that goes from one broker to another leaves messages behind on the link that it gave up, which the former broker may
 //! read much later: when it wakes, or when the link carries something again. Each attachment of a server has a number that
 //! grows, a node introduces its servers with theirs, and what comes under an earlier one is not delivered behind what has come
-//! under a later one. The same holds for links between nodes: a node that opens another link sends all messages by that.
+//! under a later one.
 
-use waypost_types::{Incarnation, Location, MonoTime, Outcome, Owner};
+use waypost_types::{Incarnation, MonoTime, Outcome, Owner};
 use waypost_wire::CloseCode;
 
 use super::messages::Parcel;
@@ -62,15 +62,6 @@ impl Router {
             );
         }
         true
-    }
-
-    /// Another node has opened a link: all that it sends from now on comes by that, and what is still to come by others is late.
-    pub(super) fn overtake_links_from(&mut self, id: LinkId, location: &Location) {
-        for (other, link) in &mut self.links {
-            if *other != id && link.location.as_ref() == Some(location) {
-                link.names.overtake_all();
-            }
-        }
     }
 
     /// A message that later ones may have overtaken. One whose outcome is waited for is sent again by the newer way.

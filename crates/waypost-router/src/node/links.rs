@@ -51,7 +51,7 @@ pub(crate) struct Link {
     pub(crate) owner: Option<OwnerKey>,
     /// The server that was attached by this link last: what it sends back may still come.
     pub(crate) former: Option<OwnerKey>,
-    pub(super) location: Option<Location>,
+    location: Option<Location>,
     /// The number of the attachment that the peer has asked for by it.
     pub(super) attachment: u32,
     pub(crate) names: Names<OwnerKey>,
@@ -152,7 +152,6 @@ impl Router {
         if let Some(location) = location
             && location != self.location
         {
-            self.overtake_links_from(id, &location);
             // The same link serves both ways, unless this side has one of its own already.
             self.down.remove(&location);
             self.places.entry(location.clone()).or_insert(id);
