@@ -42,7 +42,7 @@ impl<T> Endpoint<T> {
                 if !in_order {
                     return self.refuse_out_of_order(origin, &message);
                 }
-                let (id, has_inbox) = (message.id, client.has_inbox);
+                let (id, has_inbox, request) = (message.id, client.has_inbox, message.request);
                 let event = self.event(origin, message.clone());
                 let is_in = if has_inbox {
                     self.client_inboxes.offer(message.to(), event)
@@ -53,7 +53,11 @@ impl<T> Endpoint<T> {
                     self.refuse(&message, Outcome::Overloaded);
                 } else if id != 0 {
                     self.note(origin, id, message.to(), Seen::Delivered);
-                    self.acks_for(origin).delivered.push(id);
+                    if request {
+                        self.late_acks.wait(now, origin, id);
+                    } else {
+                        self.acks_for(origin).delivered.push(id);
+                    }
                 }
             }
             _ => self.bounce(message),

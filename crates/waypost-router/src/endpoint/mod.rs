@@ -8,6 +8,7 @@ mod dedupe;
 mod deliver;
 mod doubts;
 mod inbox;
+mod late_acks;
 mod lease;
 mod load;
 mod ops;
@@ -34,6 +35,7 @@ use dedupe::Dedupe;
 use doubts::Doubts;
 use inbox::Inbox;
 pub use inbox::{Event, RequestToken};
+use late_acks::LateAcks;
 use lease::LeaseView;
 use sends::{Sends, at_deadline};
 
@@ -133,6 +135,7 @@ pub struct Endpoint<T> {
     origins: Vec<Owner>,
     origin_index: Map<Owner, u32>,
     acks: Vec<Outcomes>,
+    late_acks: LateAcks,
     clients: Map<Address, Client<T>>,
     held: usize,
     /// Bytes of all messages that wait for claims to be answered.
@@ -179,6 +182,7 @@ impl<T> Endpoint<T> {
             origins: Vec::new(),
             origin_index: map(seed),
             acks: Vec::new(),
+            late_acks: LateAcks::default(),
             clients: map(seed),
             held: 0,
             claim_held_bytes: 0,
@@ -569,6 +573,7 @@ impl<T> Endpoint<T> {
         };
         [
             self.sends.next_timeout(),
+            self.late_acks.next_timeout(),
             questions,
             connecting,
             announce,
@@ -628,12 +633,21 @@ impl<T> Endpoint<T> {
 
     /// Turns what has gathered since the last call into frames.
     pub fn flush(&mut self, now: MonoTime) {
-        self.flush_acks();
+        self.flush_acks(now);
         self.flush_batches(now);
         self.drain_step();
     }
 
-    fn flush_acks(&mut self) {
+    fn flush_acks(&mut self, now: MonoTime) {
+        // With others, or before this server leaves, they go at once.
+        let late = if self.acks.is_empty() && self.draining.is_none() {
+            self.late_acks.take_due(now)
+        } else {
+            self.late_acks.take_all()
+        };
+        for (origin, id) in late {
+            self.acks_for(origin).delivered.push(id);
+        }
         if self.acks.is_empty() {
             return;
         }

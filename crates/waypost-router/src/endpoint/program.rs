@@ -146,13 +146,17 @@ impl<T> Endpoint<T> {
 
     /// Answers a request.
     pub fn reply(&mut self, token: &RequestToken, body: Bytes) {
-        let origin = self.intern(token.origin.clone());
-        if let Some(origin) = self.alias(origin) {
-            self.push(Frame::Reply {
+        let known = self.intern(token.origin.clone());
+        if let Some(origin) = self.alias(known) {
+            let reply = Frame::Reply {
                 origin,
                 id: token.id,
                 body,
-            });
+            };
+            if self.link_up && self.out.takes(&reply) {
+                self.late_acks.replied(known, token.id);
+            }
+            self.push(reply);
         }
     }
 

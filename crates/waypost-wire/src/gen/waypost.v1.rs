@@ -281,7 +281,8 @@ pub mod outcomes {
         pub out_of_order: bool,
     }
 }
-/// The answer of a receiving client to a request, on its way to the origin.
+/// The answer of a receiving client to a request, on its way to the origin. It says that the request was delivered, so that
+/// an `Outcomes` for it is sent only when the answer does not come soon.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Reply {
     #[prost(uint32, tag = "1")]
