@@ -16,7 +16,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines, Stdi
 use tokio::task::JoinHandle;
 
 use crate::control::{Answer, Command, Mode};
-use crate::names::{Names, Random};
+use crate::names::{Names, Pairs, Random};
 
 /// Acked messages in flight.
 pub(crate) const IN_FLIGHT: usize = 256;
@@ -42,16 +42,15 @@ pub(crate) struct Work {
     from: Names,
     to: Names,
     targets: usize,
+    pairs: Pairs,
     body: Bytes,
-    random: Random,
     counters: Arc<Counters>,
 }
 
 impl Work {
     fn next(&mut self) -> (&str, &str, &Bytes) {
-        let from = self.random.below(self.from.len().min(self.targets));
-        let to = self.random.below(self.targets);
-        (self.from.get(from), self.to.get(to), &self.body)
+        let (from, to) = self.pairs.next();
+        (from, to, &self.body)
     }
 
     fn stops(&self) -> bool {
@@ -272,12 +271,14 @@ impl<S: Server> Session<S> {
             self.others = Names::new(self.other, targets);
         }
         self.counters.stop.store(false, Ordering::Relaxed);
+        let senders = self.names.len().min(targets);
+        let mut random = Random::new(nanos(self.started));
         Work {
             from: self.names.clone(),
             to: self.others.clone(),
             targets,
+            pairs: Pairs::new([&self.names, &self.others], senders, targets, &mut random),
             body: Bytes::from(vec![b'x'; size]),
-            random: Random::new(nanos(self.started)),
             counters: Arc::clone(&self.counters),
         }
     }

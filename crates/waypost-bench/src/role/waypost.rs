@@ -87,18 +87,10 @@ impl Server for Waypost {
     async fn acked(&mut self, work: &mut Work) -> Result<bool> {
         let counters = Arc::clone(&work.counters);
         let mut flying = FuturesUnordered::new();
-        let Work {
-            from,
-            to,
-            targets,
-            body,
-            random,
-            ..
-        } = work;
-        let (senders, targets, peer) = (from.len().min(*targets), *targets, &self.peer);
-        let mut one = || {
-            let from = from.get(random.below(senders));
-            let to = to.get(random.below(targets));
+        let Work { pairs, body, .. } = work;
+        let peer = &self.peer;
+        let one = || {
+            let (from, to) = pairs.next();
             peer.send_acked(from, to, body.clone())
         };
         for _ in 0..IN_FLIGHT {
