@@ -72,27 +72,29 @@ struct State {
 }
 
 impl State {
-    /// Wakes the writers that were idle and have something to write now, but for one whose link is quiet: that is for the
-    /// caller to write, once the lock is free.
+    /// Wakes the writers that were idle and have something to write now, but for one: when its link is quiet, or so much waits
+    /// that to write it here is quicker than to hand it on, that is for the caller to write, once the lock is free.
     fn wake_writers(&mut self, now: impl Fn() -> MonoTime) -> Option<Arc<LinkHandle>> {
         let uplink = self.uplink.as_ref();
-        let woken = match (&mut self.core.router, &mut self.core.endpoint) {
+        let (woken, is_worth_it) = match (&mut self.core.router, &mut self.core.endpoint) {
             (Some(router), _) => {
                 router.take_woken(&mut self.woken);
-                let mut first = None;
+                let mut last = None;
                 for id in self.woken.drain(..) {
                     if let Some(link) = self.links.get(&id)
-                        && let Some(earlier) = first.replace(link)
+                        && let Some((earlier, _)) = last.replace((link, id))
                     {
                         earlier.wake();
                     }
                 }
-                first
+                last.map(|(link, id)| (link, router.is_worth_a_write(id)))
             }
-            (None, Some(endpoint)) => uplink.filter(|_| endpoint.take_woken()),
+            (None, Some(endpoint)) => uplink
+                .filter(|_| endpoint.take_woken())
+                .map(|link| (link, endpoint.is_worth_a_write())),
             (None, None) => None,
         }?;
-        if woken.is_quiet(now().as_micros()) {
+        if woken.is_quiet(now().as_micros()) || is_worth_it {
             return Some(Arc::clone(woken));
         }
         woken.wake();

@@ -13,6 +13,8 @@ use crate::transport::{Established, FrameReader, HandshakeSettings, Side, Stream
 
 /// How long a link that was closed on purpose may still be read, so that the last words arrive.
 const LINGER: Duration = Duration::from_millis(500);
+/// After so many bytes that were read at once, the program has its turn before more is read.
+const LARGE: usize = 32 << 10;
 
 pub(crate) fn handshake_settings(driver: &Driver, role: Role) -> HandshakeSettings {
     let settings = &driver.link_settings;
@@ -88,13 +90,18 @@ pub(crate) async fn serve(
 }
 
 async fn read(driver: &Arc<Driver>, whose: Whose, reader: &mut FrameReader) {
-    let mut chunk = Chunk::new();
+    let (mut chunk, mut was_large) = (Chunk::new(), false);
     loop {
+        // What has come is still at hand for the program.
+        if was_large {
+            tokio::task::yield_now().await;
+        }
         let mut failed = match reader.read_chunk(&mut chunk).await {
             Ok(true) => None,
             Ok(false) => return,
             Err(error) => Some(error),
         };
+        was_large = chunk.bytes_len() >= LARGE;
         while !chunk.is_empty() {
             // Interest is registered before looking, so that room which comes free in between is not missed.
             let room = driver.room.notified();

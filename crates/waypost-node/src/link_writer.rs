@@ -21,6 +21,10 @@ const BATCH_BYTES: usize = 256 << 10;
 /// For how long a link must not have been written to by others than its task before it counts as quiet, in microseconds:
 /// a few times what a write costs, so that senders in a row do not pay a write each.
 const QUIET_MICROS: u64 = 10;
+/// After a write of so many bytes a link counts as busy, for so many microseconds: then what comes next is followed by more, and
+/// is better gathered until there is enough for a write, or until its task has its turn, than written by itself.
+const BUSY_BYTES: usize = 8 << 10;
+const BUSY_MICROS: u64 = 200;
 /// How often whoever writes himself looks for more: the second look finds nothing unless others have come meanwhile, whose
 /// writing is not his.
 const ROUNDS: usize = 2;
@@ -35,6 +39,8 @@ pub(crate) struct LinkHandle {
     writer: Mutex<Option<FrameWriter>>,
     /// When it was last written to by others than its task, in microseconds of the driver's clock.
     written_at: AtomicU64,
+    /// Until when it counts as busy.
+    busy_until: AtomicU64,
 }
 
 impl LinkHandle {
@@ -45,6 +51,7 @@ impl LinkHandle {
             closing: CancellationToken::new(),
             writer: Mutex::new(None),
             written_at: AtomicU64::new(0),
+            busy_until: AtomicU64::new(0),
         }
     }
 
@@ -65,7 +72,8 @@ impl LinkHandle {
     /// Whether what is queued now may be written by whoever queued it; if so, not again for a moment.
     pub(crate) fn is_quiet(&self, now_micros: u64) -> bool {
         let last = self.written_at.load(Ordering::Relaxed);
-        let is_quiet = last == 0 || now_micros >= last + QUIET_MICROS;
+        let is_quiet = (last == 0 || now_micros >= last + QUIET_MICROS)
+            && now_micros >= self.busy_until.load(Ordering::Relaxed);
         if is_quiet {
             self.written_at.store(now_micros, Ordering::Relaxed);
         }
@@ -107,6 +115,7 @@ impl LinkHandle {
     fn encode(&self, driver: &Driver, writer: &mut FrameWriter, outgoing: &mut Vec<Outgoing>) -> bool {
         driver.take_outgoing(self.whose, outgoing, BATCH_BYTES);
         let is_any = !outgoing.is_empty();
+        let pending = writer.pending_bytes();
         for item in outgoing.drain(..) {
             match item {
                 Outgoing::Frame(frame) => {
@@ -116,6 +125,10 @@ impl LinkHandle {
                 }
                 Outgoing::Encoded(frames) => writer.push_encoded(frames),
             }
+        }
+        if writer.pending_bytes() - pending >= BUSY_BYTES {
+            let until = driver.now().as_micros() + BUSY_MICROS;
+            self.busy_until.store(until, Ordering::Relaxed);
         }
         is_any
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use waypost_types::MonoTime;
-use waypost_wire::{Batch, Chunk, EncodeError, Frame, Message};
+use waypost_wire::{Batch, Chunk, EncodeError, Frame, Message, Page};
 
 use crate::gate::{Gate, Room};
 
@@ -44,7 +44,10 @@ impl Outgoing {
                 let mut bytes = BytesMut::from(bytes);
                 // What this crate has encoded can be read.
                 while chunk.refill(&mut bytes, max_bytes).is_ok() && !chunk.is_empty() {
-                    into.extend(chunk.items().filter_map(|item| item.decode().ok()));
+                    while let Some(item) = chunk.front() {
+                        into.extend(item.decode().ok());
+                        chunk.advance();
+                    }
                 }
             }
         }
@@ -62,7 +65,11 @@ impl Outgoing {
 pub(crate) struct Outbox {
     items: VecDeque<Outgoing>,
     /// Frames encoded since the last item.
-    tail: BytesMut,
+    tail: Page,
+    /// How large it was when it was empty; 0 at rest.
+    page_bytes: usize,
+    /// Pieces that were handed out whole, oldest first: memory to use again once they are written.
+    spare: VecDeque<Bytes>,
     queued_bytes: usize,
     /// Frames of control among these.
     control_bytes: usize,
@@ -76,8 +83,14 @@ pub(crate) struct Outbox {
 const CONTROL_BYTES: usize = 16 << 20;
 /// As many times the queue's bound may be in it because of frames that are not refused.
 const UNASKED: usize = 4;
-/// Encoded frames are handed out in pieces of about this size.
-const TAIL_BYTES: usize = 32 << 10;
+/// Encoded frames are handed out in pieces of about this size, while there are many.
+const TAIL_BYTES: usize = 64 << 10;
+/// And so large is the first piece on a link that was at rest.
+const FIRST_TAIL_BYTES: usize = 8 << 10;
+/// So much is enough for a write of its own.
+const WRITE_BYTES: usize = 48 << 10;
+/// Pieces that are kept to be used again.
+const SPARE_MAX: usize = 4;
 /// What a queue holds before its messages are copied out of the buffers into which they were read.
 const PIN_BYTES: usize = 128 << 10;
 /// Bodies from here on are not copied: they are a good part of the buffer that they keep.
@@ -138,7 +151,9 @@ impl Outbox {
     pub(crate) fn new(bytes_max: usize, stall: Duration) -> Self {
         Self {
             items: VecDeque::new(),
-            tail: BytesMut::new(),
+            tail: Page::new(),
+            page_bytes: 0,
+            spare: VecDeque::new(),
             queued_bytes: 0,
             control_bytes: 0,
             writing_bytes: 0,
@@ -198,29 +213,59 @@ impl Outbox {
         core::mem::take(&mut self.writer_idle)
     }
 
-    /// Lets a frame be encoded to the end of the queue; true when the writer was idle and has to be woken.
+    /// Lets a message be encoded to the end of the queue; true when the writer was idle and has to be woken, and when enough has
+    /// gathered for a write of its own.
     #[inline]
     pub(crate) fn push_encoded(
         &mut self,
-        encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+        encode: impl FnOnce(&mut Page) -> Result<(), EncodeError>,
     ) -> Result<bool, EncodeError> {
+        if !self.tail.has_room() {
+            self.renew_tail();
+        }
         let before = self.tail.len();
-        if self.tail.capacity() == 0 {
-            self.tail.reserve(TAIL_BYTES);
-        }
         encode(&mut self.tail)?;
-        let after = self.tail.len();
-        self.queued_bytes += after - before;
-        if after >= TAIL_BYTES {
-            self.close_tail();
+        self.queued_bytes += self.tail.len() - before;
+        let is_full = !self.tail.has_room() && self.tail.len() >= WRITE_BYTES;
+        if is_full {
+            self.renew_tail();
         }
-        Ok(core::mem::take(&mut self.writer_idle))
+        Ok(core::mem::take(&mut self.writer_idle) || is_full)
+    }
+
+    /// Closes the page that is full and begins another, in the memory of one that is written if there is any.
+    #[cold]
+    fn renew_tail(&mut self) {
+        let bytes = (2 * self.page_bytes).clamp(FIRST_TAIL_BYTES, TAIL_BYTES);
+        self.page_bytes = bytes;
+        if !self.tail.is_empty() {
+            let full = self.tail.take();
+            if self.spare.len() < SPARE_MAX && bytes == TAIL_BYTES {
+                self.spare.push_back(full.clone());
+            }
+            self.items.push_back(Outgoing::Encoded(full));
+        }
+        // What is left of it would keep the memory of what was taken.
+        self.tail = Page::new();
+        let spare = match self.spare.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(spare)) => spare,
+            Some(Err(in_use)) => {
+                self.spare.push_front(in_use);
+                BytesMut::new()
+            }
+            None => BytesMut::new(),
+        };
+        self.tail = Page::in_memory_of(spare, bytes);
+    }
+
+    /// Whether enough waits for a write of its own, however busy the writer is.
+    pub(crate) const fn is_worth_a_write(&self) -> bool {
+        self.queued_bytes >= WRITE_BYTES
     }
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.items
-                .push_back(Outgoing::Encoded(self.tail.split().freeze()));
+            self.items.push_back(Outgoing::Encoded(self.tail.take()));
         }
     }
 
@@ -244,7 +289,9 @@ impl Outbox {
         self.writer_idle = into.is_empty();
         if self.writer_idle {
             // A link that rests keeps no memory for what it may carry again.
-            self.tail = BytesMut::new();
+            self.tail = Page::new();
+            self.page_bytes = 0;
+            self.spare = VecDeque::new();
         }
         self.gate.took(written, self.bytes())
     }
@@ -379,16 +426,37 @@ mod tests {
 
     fn encoded(outbox: &mut Outbox, to: &str) -> bool {
         outbox
-            .push_encoded(|out| {
-                waypost_wire::encode_message(
-                    [to, "from"],
-                    b"body",
-                    &waypost_wire::Numbers::default(),
-                    out,
-                    4096,
-                )
-            })
+            .push_encoded(|page| page.push_message([to, "from"], b"body", &waypost_wire::Numbers::default()))
             .unwrap()
+    }
+
+    #[test]
+    fn memory_of_what_is_written_is_used_again_and_let_go_at_rest() {
+        let mut outbox = Outbox::new(4 << 20, Duration::from_millis(100));
+        let mut places = std::collections::BTreeSet::new();
+        let mut taken = Vec::new();
+        for _ in 0..50 {
+            for to in 0..2000 {
+                encoded(&mut outbox, &to.to_string());
+            }
+            // The link's writer has what it took before for as long as it writes.
+            let written = core::mem::take(&mut taken);
+            outbox.take(&mut taken, usize::MAX);
+            drop(written);
+            for item in &taken {
+                let Outgoing::Encoded(bytes) = item else {
+                    panic!("{item:?}")
+                };
+                if bytes.len() > TAIL_BYTES / 2 {
+                    places.insert(bytes.as_ptr().addr() / TAIL_BYTES);
+                }
+            }
+            assert!(outbox.spare.len() <= SPARE_MAX);
+        }
+        assert!(places.len() < 20, "{} pieces in as many places", places.len());
+        taken.clear();
+        outbox.take(&mut taken, usize::MAX);
+        assert!(outbox.spare.is_empty() && outbox.tail.capacity() == 0);
     }
 
     fn addressees(frames: impl IntoIterator<Item = Frame>) -> Vec<String> {

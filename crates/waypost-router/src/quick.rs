@@ -5,7 +5,7 @@
 //! gone in by then.
 
 use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
-use waypost_wire::{Batch, Chunk, DecodeError, Frame, Item, Message, MessageRef};
+use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Frame, Item, Message, MessageRef};
 
 use crate::assembly::Core;
 use crate::gate::Room;
@@ -65,13 +65,10 @@ enum Step {
 /// not depend on each other wait together.
 #[derive(Debug, Default)]
 struct Ahead {
-    hints: [Hint; AHEAD],
+    hints: [Hint; CHUNK_AHEAD],
     at: usize,
     len: usize,
 }
-
-/// About as many look-ups as a core has under way at once.
-const AHEAD: usize = 8;
 
 impl Ahead {
     /// What is known of the next message of the chunk, which is what has been taken in last.
@@ -80,7 +77,7 @@ impl Ahead {
         if self.at == self.len {
             self.at = 0;
             self.len = 0;
-            for (item, hint) in chunk.items().zip(&mut self.hints) {
+            for (item, hint) in chunk.ahead().zip(&mut self.hints) {
                 let Item::Message(message) = item else { break };
                 *hint = core.hint(whose, message.to());
                 self.len += 1;
@@ -235,7 +232,10 @@ impl<T> Core<T> {
             (Whose::Router(id), Some(router)) => match router.take_now(id, message, hint.holder()) {
                 Taken::No => return Step::LongWay,
                 Taken::Passed => return Step::Taken,
-                Taken::ForHere { origin } if router.is_local_queue_empty() => origin,
+                Taken::ForHere {
+                    origin,
+                    is_next: true,
+                } => origin,
                 // Only for what would then take the short way is it worth it.
                 Taken::ForHere { .. } if hint.since().is_some() && !message.numbers().request => {
                     return Step::QueueFirst;

@@ -1,13 +1,13 @@
 //! Tests that the hand-written encoding and the generated one agree, whatever the bytes.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
 
 use crate::convert::frame_to_gen;
 use crate::decode::{decode_by_prost, decode_quickly};
-use crate::{DecodeError, Frame, decode, r#gen};
+use crate::{Chunk, DecodeError, Frame, decode, r#gen};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -20,7 +20,22 @@ fn agree(bytes: &Bytes) -> Result<Frame, DecodeError> {
     if let Ok(quick) = decode_quickly(bytes.clone()) {
         assert_eq!(Ok(quick), by_prost, "{bytes:02x?}");
     }
+    assert_eq!(in_a_chunk(bytes), by_prost, "{bytes:02x?}");
     by_prost
+}
+
+/// The frame as it is found among others.
+fn in_a_chunk(bytes: &Bytes) -> Result<Frame, DecodeError> {
+    let mut stream = BytesMut::new();
+    for _ in 0..2 {
+        stream.extend_from_slice(&varint(bytes.len() as u64));
+        stream.extend_from_slice(bytes);
+    }
+    let mut chunk = Chunk::new();
+    chunk.refill(&mut stream, usize::MAX).unwrap();
+    assert!(stream.is_empty() && chunk.len() == 2);
+    chunk.advance();
+    chunk.front().unwrap().decode()
 }
 
 fn varint(value: u64) -> Vec<u8> {

@@ -2,32 +2,35 @@
 //!
 //! Most of what a busy link brings is messages. A [`Chunk`] finds where each of them lies without making a
 //! [`Message`] of it: whoever passes it on copies it from there, and whoever keeps many of them keeps the chunk once, as
-//! a [`Batch`], instead of counting a reference for each.
+//! a [`Batch`], instead of counting a reference for each. It looks a few frames ahead, so that what it has found of them is
+//! still at hand when their turn comes.
 
 use core::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::decode::MessageParts;
+use crate::frame::Names;
 use crate::framing::{Front, front};
-use crate::{DecodeError, Delivery, EncodeError, Frame, Message, Numbers, WireError, decode, encode_message};
+use crate::in_order::message_in_order;
+use crate::{DecodeError, Delivery, EncodeError, Frame, Message, Numbers, Page, WireError, decode};
 
 /// Where one message's parts lie in a chunk.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
-    to: u32,
-    from: u32,
-    body: u32,
-    body_len: u32,
-    to_len: u8,
-    from_len: u8,
+pub(crate) struct Slot {
+    pub(crate) to: u32,
+    pub(crate) from: u32,
+    pub(crate) body: u32,
+    pub(crate) body_len: u32,
+    pub(crate) to_len: u8,
+    pub(crate) from_len: u8,
 }
 
 /// Where a message lies in a chunk, and its numbers.
 #[derive(Debug, Clone, Copy)]
-struct MessageAt {
-    slot: Slot,
-    numbers: Numbers,
+pub(crate) struct MessageAt {
+    pub(crate) slot: Slot,
+    pub(crate) numbers: Numbers,
 }
 
 /// A message in a [`Chunk`], looked over: its addresses and numbers are valid.
@@ -75,31 +78,26 @@ impl<'a> MessageRef<'a> {
             unsafe_code,
             reason = "looked at several times a message on the hot path, and checked once when the chunk was filled"
         )]
-        // SAFETY: only `Chunk::front` and `Chunk::items` make one of these, for a place in the bytes of the same chunk, where
-        // `message_at` has checked that the address is UTF-8. Both are borrowed from the chunk, so that it cannot have been
+        // SAFETY: only `Chunk::front` and `Chunk::ahead` make one of these, for a place in the bytes of the same chunk, where
+        // `place_at` has checked that the address is UTF-8. Both are borrowed from the chunk, so that it cannot have been
         // filled anew.
         unsafe {
             core::str::from_utf8_unchecked(bytes)
         }
     }
 
-    /// Appends it with other numbers to `out`, copied from here. The rest is as with [`encode_message`].
+    /// Appends it with other numbers to `page`, copied from here. The rest is as with [`Page::push_message`].
     ///
     /// # Errors
     /// [`EncodeError`].
     #[inline]
-    pub fn forward(
-        &self,
-        numbers: &Numbers,
-        out: &mut BytesMut,
-        max_bytes: usize,
-    ) -> Result<(), EncodeError> {
+    pub fn forward(&self, numbers: &Numbers, page: &mut Page) -> Result<(), EncodeError> {
         let slot = &self.at.slot;
         let body = self
             .bytes
             .get(range(slot.body, slot.body_len))
             .unwrap_or_default();
-        encode_message([self.to(), self.from()], body, numbers, out, max_bytes)
+        page.push_message([self.to(), self.from()], body, numbers)
     }
 }
 
@@ -108,19 +106,36 @@ impl Slot {
         self.body_len as usize + self.to_len as usize + self.from_len as usize + 48
     }
 
-    fn parts(&self, bytes: &Bytes) -> (Bytes, Bytes) {
-        let body = if self.body_len == 0 {
-            Bytes::new()
-        } else {
-            bytes.slice(range(self.body, self.body_len))
-        };
-        let names = self.to as usize..self.from as usize + usize::from(self.from_len);
-        (bytes.slice(names), body)
+    /// The bytes that hold the two addresses.
+    #[inline]
+    fn names(&self, bytes: &Bytes) -> Bytes {
+        bytes.slice(self.to as usize..self.from as usize + usize::from(self.from_len))
+    }
+
+    #[inline]
+    fn body(&self, bytes: &Bytes) -> Bytes {
+        match self.body_len {
+            0 => Bytes::new(),
+            len => bytes.slice(range(self.body, len)),
+        }
+    }
+
+    #[inline]
+    fn delivery(&self, bytes: &Bytes) -> Delivery {
+        let part = |start, len: u8| bytes.get(range(start, len.into())).unwrap_or_default();
+        let names = Names::here(part(self.to, self.to_len), part(self.from, self.from_len))
+            .unwrap_or_else(|| Names::Shared(self.names(bytes)));
+        Delivery::from_parts(names, self.to_len, self.from_len, self.body(bytes))
     }
 
     fn message(&self, bytes: &Bytes, numbers: Numbers) -> Message {
-        let (names, body) = self.parts(bytes);
-        Message::from_parts(names, self.to_len, self.from_len, body, numbers)
+        Message::from_parts(
+            self.names(bytes),
+            self.to_len,
+            self.from_len,
+            self.body(bytes),
+            numbers,
+        )
     }
 }
 
@@ -166,13 +181,21 @@ impl Item<'_> {
 /// Most frames of one chunk: what is done with a chunk is done in one go.
 pub const CHUNK_FRAMES_MAX: usize = 1024;
 
+/// How many frames are looked over at once. A caller that looks something up for each can have so many look-ups under way
+/// together, which is about as many as a core waits for at once.
+pub const CHUNK_AHEAD: usize = 8;
+
 /// Whole frames that were read together.
 #[derive(Debug, Default)]
 pub struct Chunk {
     bytes: Bytes,
-    items: Vec<Place>,
+    /// The next frames, looked over.
+    ahead: Vec<Place>,
     /// How many of them have been passed over.
     passed: usize,
+    /// Where the frames behind them begin, and how many these are.
+    next_at: usize,
+    behind: usize,
 }
 
 impl Chunk {
@@ -188,50 +211,61 @@ impl Chunk {
     /// # Errors
     /// [`WireError`] when the stream has lost its place; the frames before that are here.
     pub fn refill(&mut self, buf: &mut BytesMut, max_bytes: usize) -> Result<(), WireError> {
-        self.items.clear();
-        self.passed = 0;
+        self.clear();
         let mut at = 0;
         let result = loop {
-            if self.items.len() == CHUNK_FRAMES_MAX {
+            if self.behind == CHUNK_FRAMES_MAX {
                 break Ok(());
             }
             let rest = buf.get(at..).unwrap_or_default();
-            let (start, end) = match front(rest, max_bytes) {
+            let end = match front(rest, max_bytes) {
                 Ok(Front::Frame {
                     prefix_len,
                     frame_len,
-                }) if rest.len() - prefix_len >= frame_len => (at + prefix_len, at + prefix_len + frame_len),
+                }) if rest.len() - prefix_len >= frame_len => at + prefix_len + frame_len,
                 Ok(_) => break Ok(()),
                 Err(error) => break Err(error),
             };
             // A chunk of more than 4 GiB is two.
-            let (Ok(start_u32), Ok(end_u32)) = (u32::try_from(start), u32::try_from(end)) else {
+            if u32::try_from(end).is_err() {
                 break Ok(());
-            };
-            let place = match buf.get(..end).and_then(|frame| message_at(frame, start)) {
-                Some(message) => Place::Message(message),
-                None => Place::Other(start_u32..end_u32),
-            };
-            self.items.push(place);
+            }
+            self.behind += 1;
             at = end;
         };
-        self.bytes = match at {
-            0 => Bytes::new(),
-            at => buf.split_to(at).freeze(),
-        };
+        if at > 0 {
+            self.bytes = buf.split_to(at).freeze();
+        }
+        self.look_ahead();
         result
+    }
+
+    /// Looks the next frames over, those before them having been passed over.
+    fn look_ahead(&mut self) {
+        self.ahead.clear();
+        self.passed = 0;
+        let count = self.behind.min(CHUNK_AHEAD);
+        for _ in 0..count {
+            let Some((place, end)) = place_at(&self.bytes, self.next_at) else {
+                break;
+            };
+            self.ahead.push(place);
+            self.next_at = end;
+        }
+        self.behind -= count;
     }
 
     /// The next frame.
     #[must_use]
     #[inline]
     pub fn front(&self) -> Option<Item<'_>> {
-        self.items.get(self.passed).map(|place| self.item(place))
+        self.ahead.get(self.passed).map(|place| self.item(place))
     }
 
-    /// All frames that are still here, the next one first.
-    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
-        let rest = self.items.get(self.passed..).unwrap_or_default();
+    /// The next frames that have been looked over, at most [`CHUNK_AHEAD`]; at least one if there is any.
+    #[inline]
+    pub fn ahead(&self) -> impl Iterator<Item = Item<'_>> {
+        let rest = self.ahead.get(self.passed..).unwrap_or_default();
         rest.iter().map(|place| self.item(place))
     }
 
@@ -248,25 +282,42 @@ impl Chunk {
     #[inline]
     pub fn advance(&mut self) {
         self.passed += 1;
+        if self.passed >= self.ahead.len() {
+            self.look_ahead();
+        }
     }
 
     /// How many frames are still here.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.items.len().saturating_sub(self.passed)
+    pub const fn len(&self) -> usize {
+        self.ahead.len().saturating_sub(self.passed) + self.behind
     }
 
     /// Whether all frames have been passed over.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Lets go of the bytes.
     pub fn clear(&mut self) {
-        self.items.clear();
+        self.ahead.clear();
         self.passed = 0;
+        self.next_at = 0;
+        self.behind = 0;
         self.bytes = Bytes::new();
+    }
+
+    /// How many bytes all of its frames take, also those that have been passed over.
+    #[must_use]
+    pub const fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The memory in which the frames lie, to be used again when nobody else keeps it.
+    #[must_use]
+    pub fn memory(&self) -> Bytes {
+        self.bytes.clone()
     }
 
     /// An empty batch for messages of this chunk.
@@ -281,13 +332,29 @@ impl Chunk {
     }
 }
 
+/// What begins at `at`, and where it ends. There is a whole frame, and its end fits into 32 bits.
 #[inline]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the end of the frame fits into 32 bits"
 )]
-fn message_at(frame: &[u8], start: usize) -> Option<MessageAt> {
-    let (parts, to_len, from_len, numbers) = MessageParts::of_message(frame, start)?;
+fn place_at(bytes: &[u8], at: usize) -> Option<(Place, usize)> {
+    let Ok(Front::Frame {
+        prefix_len,
+        frame_len,
+    }) = front(bytes.get(at..)?, usize::MAX)
+    else {
+        return None;
+    };
+    let start = at + prefix_len;
+    let end = start + frame_len;
+    let frame = bytes.get(..end)?;
+    if let Some(message) = message_in_order(frame, start) {
+        return Some((Place::Message(message), end));
+    }
+    let Some((parts, to_len, from_len, numbers)) = MessageParts::of_message(frame, start) else {
+        return Some((Place::Other(start as u32..end as u32), end));
+    };
     let slot = Slot {
         to: parts.to.start as u32,
         from: parts.from.start as u32,
@@ -296,7 +363,7 @@ fn message_at(frame: &[u8], start: usize) -> Option<MessageAt> {
         to_len,
         from_len,
     };
-    Some(MessageAt { slot, numbers })
+    Some((Place::Message(MessageAt { slot, numbers }), end))
 }
 
 /// Messages of one [`Chunk`], in order, which share its memory. Their numbers are not kept.
@@ -395,8 +462,7 @@ impl Iterator for Batch {
         let slot = self.slots.get(self.given)?;
         self.given += 1;
         self.cost -= slot.cost();
-        let (names, body) = slot.parts(&self.bytes);
-        Some(Delivery::from_parts(names, slot.to_len, slot.from_len, body))
+        Some(slot.delivery(&self.bytes))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -432,7 +498,7 @@ mod tests {
             Frame::Ping { token: 7 },
             message("b", b"", 9),
             Frame::Drain,
-            message("c", &[7; 300], 10),
+            message(&"c".repeat(200), &[7; 300], 10),
         ];
         let mut out = BytesMut::new();
         for frame in &frames {
@@ -449,10 +515,44 @@ mod tests {
         let mut chunk = Chunk::new();
         chunk.refill(&mut buf, 1 << 20).unwrap();
         assert_eq!(buf, part);
-        let found: Vec<Frame> = chunk.items().map(|item| item.decode().unwrap()).collect();
-        assert_eq!(found, frames);
-        let messages = chunk.items().filter(|item| matches!(item, Item::Message(_)));
+        let messages = chunk.ahead().filter(|item| matches!(item, Item::Message(_)));
         assert_eq!(messages.count(), 3);
+        assert_eq!(rest(&mut chunk), frames);
+    }
+
+    fn rest(chunk: &mut Chunk) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(item) = chunk.front() {
+            frames.push(item.decode().unwrap());
+            chunk.advance();
+        }
+        assert!(chunk.is_empty());
+        frames
+    }
+
+    #[test]
+    fn more_frames_than_are_looked_over_at_once_all_come() {
+        let sent: Vec<Frame> = (0..3 * CHUNK_AHEAD as u64 + 1)
+            .map(|id| match id % 3 {
+                0 => Frame::Ping { token: id },
+                _ => message("a", b"body", id),
+            })
+            .collect();
+        let mut buf = BytesMut::new();
+        for frame in &sent {
+            encode(frame, &mut buf, 1 << 20).unwrap();
+        }
+        let mut chunk = Chunk::new();
+        chunk.refill(&mut buf, 1 << 20).unwrap();
+        for passed in 0..sent.len() {
+            assert_eq!(chunk.len(), sent.len() - passed);
+            assert!((1..=CHUNK_AHEAD).contains(&chunk.ahead().count()));
+            assert_eq!(chunk.front().unwrap().decode().unwrap(), sent[passed]);
+            chunk.advance();
+        }
+        assert!(chunk.is_empty() && chunk.front().is_none());
+        chunk.advance();
+        assert!(chunk.is_empty());
     }
 
     #[test]
@@ -481,8 +581,9 @@ mod tests {
             hops: 1,
             ..at.numbers()
         };
-        let mut out = BytesMut::new();
-        at.forward(&numbers, &mut out, 1 << 20).unwrap();
+        let mut page = Page::in_memory_of(BytesMut::new(), 8 << 10);
+        at.forward(&numbers, &mut page).unwrap();
+        let mut out = BytesMut::from(page.take());
         let mut sent = Chunk::new();
         sent.refill(&mut out, 1 << 20).unwrap();
         let Some(Ok(Frame::Message(message))) = sent.front().map(|item| item.decode()) else {
@@ -493,8 +594,7 @@ mod tests {
             ("a", "from", &b"one"[..])
         );
         assert_eq!(message.numbers(), numbers);
-        assert!(at.forward(&numbers, &mut out, 10).is_err());
-        assert!(out.is_empty());
+        assert!(at.forward(&numbers, &mut Page::new()).is_err());
     }
 
     #[test]
@@ -503,7 +603,7 @@ mod tests {
         let mut chunk = Chunk::new();
         chunk.refill(&mut buf, 1 << 20).unwrap();
         let mut batch = chunk.batch();
-        for item in chunk.items() {
+        for item in chunk.ahead() {
             if let Item::Message(at) = item {
                 batch.push(at);
             }

@@ -28,7 +28,7 @@ const FIXED_32: u32 = 5;
 
 // Keys of `Frame`: a field's number, and its wire type in the lowest three bits. Those of the messages inside it are
 // written out where they are matched.
-const MESSAGE: u32 = (tag::MESSAGE as u32) << 3 | LEN;
+pub(crate) const MESSAGE: u32 = (tag::MESSAGE as u32) << 3 | LEN;
 const BOUNCE: u32 = (tag::BOUNCE as u32) << 3 | LEN;
 const OUTCOMES: u32 = (tag::OUTCOMES as u32) << 3 | LEN;
 
@@ -137,9 +137,9 @@ pub(crate) fn decode_quickly(frame: Bytes) -> Result<Frame, Bytes> {
 }
 
 /// A place in a frame. Every method gives `None` for what is wrong or needs a closer look.
-struct Cursor<'a> {
-    bytes: &'a [u8],
-    at: usize,
+pub(crate) struct Cursor<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) at: usize,
 }
 
 impl Cursor<'_> {
@@ -153,16 +153,15 @@ impl Cursor<'_> {
         let first = *self.bytes.get(self.at)?;
         self.at += 1;
         if first < 0x80 {
-            Some(first.into())
-        } else {
-            self.varint_after(first)
+            return Some(first.into());
         }
+        self.varint_after((first & 0x7f).into(), 7)
     }
 
+    /// The rest of one whose first bytes hold `value`, in as many bits.
     #[inline(never)]
-    fn varint_after(&mut self, first: u8) -> Option<u64> {
-        let mut value = u64::from(first & 0x7f);
-        for shift in (7..63).step_by(7) {
+    pub(crate) fn varint_after(&mut self, mut value: u64, bits: u32) -> Option<u64> {
+        for shift in (bits..63).step_by(7) {
             let byte = *self.bytes.get(self.at)?;
             self.at += 1;
             value |= u64::from(byte & 0x7f) << shift;

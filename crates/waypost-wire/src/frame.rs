@@ -5,6 +5,8 @@ use core::fmt;
 use bytes::{Bytes, BytesMut};
 use waypost_types::{Address, Identity, Incarnation, Location, NameError, Outcome, Owner, Seq};
 
+use crate::short::copy_short;
+
 /// Most entries of a batch frame ([`Frame::Claim`] and its like).
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 /// Most entries of a [`Frame::Outcomes`].
@@ -245,17 +247,39 @@ pub struct Message {
 /// A message as its client gets it: small, because programs hand many of them around.
 #[derive(Clone)]
 pub struct Delivery {
-    /// As in [`Message`].
-    names: Bytes,
+    names: Names,
     to_len: u8,
     from_len: u8,
     /// What is sent.
     pub body: Bytes,
 }
 
+/// The two addresses: `to` at the front, `from` at the end. Short ones lie here, which is quicker than to count a reference.
+#[derive(Clone)]
+pub(crate) enum Names {
+    Here([u8; NAMES_HERE]),
+    /// As in [`Message`].
+    Shared(Bytes),
+}
+
+/// Both addresses together, in bytes.
+const NAMES_HERE: usize = 39;
+
+impl Names {
+    /// A copy of two addresses that have been checked; `None` when they are long.
+    #[inline]
+    pub(crate) fn here(to: &[u8], from: &[u8]) -> Option<Self> {
+        let len = to.len() + from.len();
+        let mut names = [0; NAMES_HERE];
+        copy_short(names.get_mut(..to.len())?, to);
+        copy_short(names.get_mut(to.len()..len)?, from);
+        Some(Self::Here(names))
+    }
+}
+
 impl Delivery {
     #[inline]
-    pub(crate) const fn from_parts(names: Bytes, to_len: u8, from_len: u8, body: Bytes) -> Self {
+    pub(crate) const fn from_parts(names: Names, to_len: u8, from_len: u8, body: Bytes) -> Self {
         Self {
             names,
             to_len,
@@ -264,29 +288,41 @@ impl Delivery {
         }
     }
 
+    #[inline]
+    fn names(&self) -> &[u8] {
+        match &self.names {
+            Names::Here(names) => &names[..usize::from(self.to_len) + usize::from(self.from_len)],
+            Names::Shared(names) => names,
+        }
+    }
+
     /// The client it is for.
     #[must_use]
     pub fn to(&self) -> &str {
-        text(receiver(&self.names, self.to_len))
+        text(receiver(self.names(), self.to_len))
     }
 
     /// The client that sent it.
     #[must_use]
     pub fn from(&self) -> &str {
-        text(sender(&self.names, self.from_len))
+        text(sender(self.names(), self.from_len))
     }
 }
 
 /// The numbers are 0.
 impl From<Delivery> for Message {
     fn from(delivery: Delivery) -> Self {
-        let Delivery {
+        let names = match &delivery.names {
+            Names::Here(_) => Bytes::copy_from_slice(delivery.names()),
+            Names::Shared(names) => names.clone(),
+        };
+        Self::from_parts(
             names,
-            to_len,
-            from_len,
-            body,
-        } = delivery;
-        Self::from_parts(names, to_len, from_len, body, Numbers::default())
+            delivery.to_len,
+            delivery.from_len,
+            delivery.body,
+            Numbers::default(),
+        )
     }
 }
 
@@ -368,12 +404,7 @@ impl Message {
     #[must_use]
     #[inline]
     pub fn into_delivery(self) -> Delivery {
-        Delivery {
-            names: self.names,
-            to_len: self.to_len,
-            from_len: self.from_len,
-            body: self.body,
-        }
+        Delivery::from_parts(Names::Shared(self.names), self.to_len, self.from_len, self.body)
     }
 
     /// The client it is for.

@@ -42,7 +42,25 @@ pub fn split_frame(buf: &mut BytesMut, max_bytes: usize) -> Result<Option<Bytes>
     }
 }
 
+#[inline]
 pub(crate) fn front(bytes: &[u8], max_bytes: usize) -> Result<Front, WireError> {
+    // Nearly all lengths take two bytes, or one.
+    let (prefix_len, frame_len) = match *bytes {
+        [length @ ..0x80, ..] => (1, usize::from(length)),
+        [low, high @ ..0x80, ..] => (2, usize::from(low & 0x7f) | usize::from(high) << 7),
+        _ => return any_front(bytes, max_bytes),
+    };
+    if frame_len > max_bytes {
+        return any_front(bytes, max_bytes);
+    }
+    Ok(Front::Frame {
+        prefix_len,
+        frame_len,
+    })
+}
+
+#[inline(never)]
+fn any_front(bytes: &[u8], max_bytes: usize) -> Result<Front, WireError> {
     let mut length = 0_u64;
     for (index, &byte) in bytes.iter().take(LENGTH_BYTES_MAX).enumerate() {
         length |= u64::from(byte & 0x7f) << (7 * index);

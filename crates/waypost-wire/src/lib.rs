@@ -15,8 +15,11 @@ mod encode;
 mod error;
 mod frame;
 mod framing;
+mod in_order;
 mod out_buf;
+mod page;
 mod preface;
+mod short;
 
 /// What `cargo xtask codegen` makes of `proto/`. Private: the frames of this crate are its public face.
 #[allow(
@@ -30,7 +33,7 @@ mod r#gen {
     include!("gen/waypost.v1.rs");
 }
 
-pub use chunk::{Batch, CHUNK_FRAMES_MAX, Chunk, FrameRef, Item, MessageRef};
+pub use chunk::{Batch, CHUNK_AHEAD, CHUNK_FRAMES_MAX, Chunk, FrameRef, Item, MessageRef};
 #[cfg(feature = "codec")]
 pub use codec::FrameCodec;
 pub use decode::decode;
@@ -43,4 +46,5 @@ pub use frame::{
 };
 pub use framing::{LENGTH_BYTES_MAX, split_frame};
 pub use out_buf::OutBuf;
+pub use page::{PAGE_FRAME_BYTES_MAX, Page};
 pub use preface::{Agreed, LooksLike, MAGIC, PREFACE_BYTES, Preface, PrefaceError, VERSION_MAX, VERSION_MIN};

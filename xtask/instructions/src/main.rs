@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use bytes::{Bytes, BytesMut};
 use waypost_router::{Event, Outgoing, Whose};
-use waypost_wire::{Chunk, Frame, Message, Numbers, encode, encode_message};
+use waypost_wire::{Chunk, Frame, Message, Numbers, Page, encode, encode_message};
 
 use cluster::Cluster;
 
@@ -81,20 +81,19 @@ fn read(names: &[String], numbers: &Numbers) -> BytesMut {
 /// A message into the buffer that a link writes from.
 fn encode_messages() {
     let names: Vec<String> = names().collect();
-    let mut out = BytesMut::with_capacity(1 << 20);
+    let mut page = Page::in_memory_of(BytesMut::new(), 64 << 10);
     for names in names.chunks(BATCH) {
-        out.clear();
         measured(&mut || {
             for to in names {
-                let _ = black_box(encode_message(
+                let _ = black_box(page.push_message(
                     [black_box(to), "a/00000017"],
                     black_box(BODY),
                     &Numbers::default(),
-                    &mut out,
-                    FRAME_BYTES_MAX,
                 ));
             }
         });
+        let spare = page.take().try_into_mut().unwrap_or_default();
+        page = Page::in_memory_of(spare, 64 << 10);
     }
 }
 
@@ -106,6 +105,9 @@ fn decode_messages() {
         let mut bytes = read(names, &Numbers::default());
         measured(&mut || {
             let _ = black_box(chunk.refill(&mut bytes, FRAME_BYTES_MAX));
+            while black_box(chunk.front()).is_some() {
+                chunk.advance();
+            }
             chunk.clear();
         });
     }

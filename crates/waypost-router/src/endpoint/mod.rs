@@ -340,6 +340,12 @@ impl<T> Endpoint<T> {
         core::mem::replace(&mut self.woken, false)
     }
 
+    /// Whether so much waits for the link that whoever has put it there may as well write it.
+    #[must_use]
+    pub const fn is_worth_a_write(&self) -> bool {
+        self.out.is_worth_a_write()
+    }
+
     /// Moves what is to be written to the router out, about `bytes_max` bytes of it; what was taken before counts as
     /// written. Returns true when room came free.
     pub fn take_outgoing(&mut self, into: &mut Vec<Outgoing>, bytes_max: usize) -> bool {

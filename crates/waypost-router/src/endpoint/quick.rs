@@ -1,14 +1,11 @@
 //! The short way through the endpoint, for messages that need nothing but to be put into the inbox.
 
-use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
+use waypost_types::MonoTime;
 use waypost_wire::{Batch, Message, MessageRef, Numbers};
 
 use super::dedupe::Seen;
 use super::{Endpoint, Event, Standing};
 use crate::claim::is_stale;
-
-/// Every link takes a frame of so many bytes.
-const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
 
 impl<T> Endpoint<T> {
     /// Whether messages may leave at once.
@@ -64,9 +61,9 @@ impl<T> Endpoint<T> {
             // There was room a moment ago. Were it not sent, it would be before long, as one that got lost.
             Some(send) => drop(send(names, body, numbers)),
             None => {
-                let pushed = self.out.push_encoded(|out| {
-                    waypost_wire::encode_message(names, body, &numbers, out, FRAME_BYTES_MAX)
-                });
+                let pushed = self
+                    .out
+                    .push_encoded(|page| page.push_message(names, body, &numbers));
                 self.woken |= pushed == Ok(true);
             }
         }
@@ -77,7 +74,7 @@ impl<T> Endpoint<T> {
     pub(crate) fn send_now(&mut self, names: [&str; 2], body: &[u8], numbers: &Numbers) -> bool {
         let pushed = self
             .out
-            .push_encoded(|out| waypost_wire::encode_message(names, body, numbers, out, FRAME_BYTES_MAX));
+            .push_encoded(|page| page.push_message(names, body, numbers));
         self.woken |= pushed == Ok(true);
         pushed.is_ok()
     }

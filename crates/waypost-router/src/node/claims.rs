@@ -290,6 +290,7 @@ impl Router {
 
     /// The datastore has answered an operation, or failed.
     pub fn store_done(&mut self, now: MonoTime, token: u64, reply: Result<StoreReply, StoreFailure>) {
+        self.ways.forget();
         let Some(asked) = self.queues.in_flight.remove(&token) else {
             return;
         };

@@ -133,6 +133,7 @@ impl Router {
 
     /// A link that the other side opened is ready for frames.
     pub fn link_accepted(&mut self, now: MonoTime, id: LinkId, hello: &Hello) {
+        self.ways.forget();
         let kind = match hello.role {
             Role::Peer => LinkKind::Peer,
             Role::Node => LinkKind::Node,
@@ -161,11 +162,13 @@ impl Router {
 
     /// The link of a mesh server's own endpoint.
     pub(crate) fn open_local(&mut self, now: MonoTime) {
+        self.ways.forget();
         self.add_link(now, LinkId::LOCAL, LinkKind::Peer, State::Open, None);
     }
 
     /// A link that was to be dialled is ready for frames.
     pub fn link_dialled(&mut self, now: MonoTime, id: LinkId) {
+        self.ways.forget();
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };
@@ -188,6 +191,7 @@ impl Router {
 
     /// A link that was to be dialled could not be opened.
     pub fn dial_failed(&mut self, now: MonoTime, id: LinkId) {
+        self.ways.forget();
         let Some(link) = self.links.remove(&id) else {
             return;
         };
@@ -213,6 +217,7 @@ impl Router {
 
     /// A link is gone.
     pub fn link_closed(&mut self, now: MonoTime, id: LinkId) {
+        self.ways.forget();
         let Some(link) = self.links.remove(&id) else {
             return;
         };
@@ -303,6 +308,7 @@ impl Router {
 
     /// This node ends: takes no more peers and tells every link so. Attached servers go to another broker, or come back.
     pub fn go_away(&mut self) {
+        self.ways.forget();
         self.takes_peers = false;
         let links: Vec<LinkId> = self
             .links
@@ -411,6 +417,7 @@ impl Router {
 
     /// One frame from a link.
     pub fn handle_frame(&mut self, now: MonoTime, id: LinkId, frame: Frame) {
+        self.ways.forget();
         let Some(link) = self.links.get_mut(&id) else {
             return;
         };

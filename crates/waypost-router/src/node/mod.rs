@@ -18,6 +18,7 @@ mod quick;
 mod routes;
 mod store_op;
 mod takeover;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -110,6 +111,7 @@ pub struct Router {
     /// The newest life and attachment of each server, where that is known.
     attachments: Map<Identity, (Incarnation, u32)>,
     routes: Map<Address, Route>,
+    ways: ways::Ways,
     remote_routes: usize,
     /// Addresses with a look-up that is due later, after a bounce.
     again: BTreeSet<(MonoTime, Address)>,
@@ -191,6 +193,7 @@ impl Router {
             owner_index: map(seed),
             attachments: map(seed),
             routes: map(seed),
+            ways: ways::Ways::default(),
             remote_routes: 0,
             again: BTreeSet::new(),
             stranded: VecDeque::new(),
@@ -254,9 +257,17 @@ impl Router {
         self.commands.pop_front()
     }
 
-    /// Links whose writers were idle and have something to write now.
+    /// Links whose writers were idle and have something to write now, or have enough for a write of its own.
     pub fn take_woken(&mut self, into: &mut Vec<LinkId>) {
         into.append(&mut self.woken);
+    }
+
+    /// Whether so much waits for a link that whoever has put it there may as well write it.
+    #[must_use]
+    pub fn is_worth_a_write(&self, link: LinkId) -> bool {
+        self.links
+            .get(&link)
+            .is_some_and(|link| link.out.is_worth_a_write())
     }
 
     /// Whether room came free since the last call that somebody may wait for.
@@ -296,6 +307,7 @@ impl Router {
 
     /// Does what has come due.
     pub fn handle_timeout(&mut self, now: MonoTime) {
+        self.ways.forget();
         self.heartbeat(now);
         self.look_after_away(now);
         while let Some((due, _)) = self.again.first()
@@ -322,6 +334,7 @@ impl Router {
 
     /// Turns what has gathered since the last call into commands.
     pub fn flush(&mut self, now: MonoTime) {
+        self.ways.forget();
         self.flush_store(now);
     }
 

@@ -4,16 +4,13 @@
 //! into the queue of the link that it leaves by. Whatever is not quite that simple gets no for an answer, and nothing has
 //! been done then.
 
-use bytes::BytesMut;
-use waypost_types::{DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_MAX, MonoTime};
-use waypost_wire::{EncodeError, MessageRef, Numbers};
+use waypost_types::{HOPS_MAX, MonoTime};
+use waypost_wire::{EncodeError, MessageRef, Numbers, Page};
 
 use super::links::Link;
+use super::ways::Heard;
 use super::{LinkId, LinkKind, OwnerKey, Route, Router};
 use crate::claim::claim_of;
-
-/// Every link takes a frame of so many bytes.
-const FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +24,24 @@ pub(crate) struct Way {
     hops: u8,
     /// The numbers of the two on the link, once they are looked up.
     aliases: (u32, u32),
+}
+
+#[cfg(test)]
+impl Way {
+    pub(super) const fn direct(link: LinkId, origin: OwnerKey) -> Self {
+        Self {
+            link,
+            origin,
+            owner: None,
+            claim: 0,
+            hops: 0,
+            aliases: (0, 0),
+        }
+    }
+
+    pub(super) const fn link(self) -> LinkId {
+        self.link
+    }
 }
 
 /// Who holds a client, and by which claim.
@@ -44,24 +59,31 @@ pub(crate) enum Taken {
     /// It waits in the queue of a link.
     Passed,
     /// It is for the endpoint in this process, which may deliver it. `origin` is the sender's number there, if it has
-    /// one yet.
-    ForHere { origin: Option<u32> },
+    /// one yet; `is_next` says that nothing waits for the endpoint before it.
+    ForHere { origin: Option<u32>, is_next: bool },
 }
 
 impl Router {
     /// Where a message of this process's own endpoint would go, if it may go there at once.
     #[inline]
     pub(crate) fn way_now(&mut self, to: &str) -> Option<Way> {
+        let Holder { key, claim } = self.owner_of(to)?;
+        if let Some(way) = self.ways.get(LinkId::LOCAL, key) {
+            let has_room = self.links.get(&way.link)?.out.has_room();
+            return has_room.then_some(Way { claim, ..way });
+        }
         let origin = self.links.get(&LinkId::LOCAL)?.owner?;
-        let way = self.way_to(self.owner_of(to)?, origin, 0)?;
-        (way.link != LinkId::LOCAL).then(|| self.checked(way)).flatten()
+        let way = self.way_to(Holder { key, claim }, origin, 0)?;
+        let way = (way.link != LinkId::LOCAL).then(|| self.checked(way)).flatten()?;
+        self.ways.keep(LinkId::LOCAL, key, way);
+        Some(way)
     }
 
     /// Passes on a message of this process's own endpoint by a way that has just been found.
     #[inline]
     pub(crate) fn send_now(&mut self, way: &Way, names: [&str; 2], body: &[u8], numbers: Numbers) -> bool {
-        self.pass(way, numbers, |numbers, out| {
-            waypost_wire::encode_message(names, body, numbers, out, FRAME_BYTES_MAX)
+        self.pass(way, numbers, |numbers, page| {
+            page.push_message(names, body, numbers)
         })
     }
 
@@ -91,20 +113,58 @@ impl Router {
         if numbers.ttl_ms == 0 || numbers.hops >= HOPS_MAX {
             return Taken::No;
         }
+        if let Some(origin) = self.ways.known_as(id, numbers.origin, numbers.owner) {
+            return if self.is_restoring(message.to()) {
+                Taken::No
+            } else {
+                Taken::ForHere {
+                    origin,
+                    is_next: true,
+                }
+            };
+        }
+        if let Some(Holder { key, claim }) = at
+            && let Some(way) = self.ways.get(id, key)
+            && numbers.origin == 0
+        {
+            let has_room = self.links.get(&way.link).is_some_and(|link| link.out.has_room());
+            let hops = numbers.hops;
+            return if has_room {
+                self.forward_now(&Way { claim, hops, ..way }, numbers, message)
+            } else {
+                Taken::No
+            };
+        }
         let Some(way) = self.way_of(id, message.to(), numbers, at) else {
             return Taken::No;
         };
         if way.link == LinkId::LOCAL {
             let local = self.links.get(&LinkId::LOCAL);
-            return Taken::ForHere {
-                origin: local.and_then(|link| link.names.number(way.origin)),
-            };
+            let origin = local.and_then(|link| link.names.number(way.origin));
+            let is_next = local.is_none_or(|link| link.out.is_empty());
+            if is_next {
+                self.ways.hear(Heard {
+                    link: id,
+                    origin: numbers.origin,
+                    owner: numbers.owner,
+                    known_as: origin,
+                });
+            }
+            return Taken::ForHere { origin, is_next };
         }
-        let is_passed = self.checked(way).is_some_and(|way| {
-            self.pass(&way, numbers, |numbers, out| {
-                message.forward(numbers, out, FRAME_BYTES_MAX)
-            })
-        });
+        let Some(way) = self.checked(way) else {
+            return Taken::No;
+        };
+        // Of a node's message the owner is not the client's holder as this node knows it, but who it was sent to.
+        if let Some(Holder { key, .. }) = at {
+            self.ways.keep(id, key, way);
+        }
+        self.forward_now(&way, numbers, message)
+    }
+
+    #[inline]
+    fn forward_now(&mut self, way: &Way, numbers: Numbers, message: MessageRef<'_>) -> Taken {
+        let is_passed = self.pass(way, numbers, |numbers, page| message.forward(numbers, page));
         if is_passed { Taken::Passed } else { Taken::No }
     }
 
@@ -122,13 +182,6 @@ impl Router {
             }
             _ => false,
         }
-    }
-
-    /// Whether nothing waits for the endpoint in this process.
-    pub(crate) fn is_local_queue_empty(&self) -> bool {
-        self.links
-            .get(&LinkId::LOCAL)
-            .is_none_or(|link| link.out.is_empty())
     }
 
     fn way_of(&mut self, id: LinkId, to: &str, numbers: Numbers, at: Option<Holder>) -> Option<Way> {
@@ -214,7 +267,7 @@ impl Router {
         &mut self,
         way: &Way,
         numbers: Numbers,
-        encode: impl FnOnce(&Numbers, &mut BytesMut) -> Result<(), EncodeError>,
+        encode: impl FnOnce(&Numbers, &mut Page) -> Result<(), EncodeError>,
     ) -> bool {
         let Some(link) = self.links.get_mut(&way.link) else {
             return false;
@@ -226,10 +279,10 @@ impl Router {
             hops: way.hops,
             ..numbers
         };
-        let Ok(wake) = link.out.push_encoded(|out| encode(&numbers, out)) else {
+        let Ok(wake) = link.out.push_encoded(|page| encode(&numbers, page)) else {
             return false;
         };
-        if wake && link.is_open() {
+        if wake && link.is_open() && self.woken.last() != Some(&way.link) {
             self.woken.push(way.link);
         }
         self.counters.forwarded += 1;

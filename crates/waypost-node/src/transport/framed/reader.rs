@@ -1,9 +1,10 @@
 //! Bytes in, batches of frames out.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::timeout;
 use waypost_wire::{Chunk, Frame, LENGTH_BYTES_MAX, WireError, decode, split_frame};
@@ -16,6 +17,8 @@ const BUFFER_BYTES_MAX: usize = 256 << 10;
 /// A read below this is small, and so many in a row make the buffer small again.
 const SMALL_READ_BYTES: usize = 4 << 10;
 const SMALL_READS: u32 = 8;
+/// Buffers that are kept to be used again, while reads are large.
+const SPARE_MAX: usize = 3;
 
 /// Reads frames.
 ///
@@ -31,6 +34,8 @@ pub struct FrameReader<R = ReadHalf> {
     small_reads: u32,
     /// The buffer is larger than `buffer_bytes` says; it is let go when it is empty.
     oversized: bool,
+    /// Large buffers that were handed out, oldest first: memory to use again once nobody keeps it.
+    spare: VecDeque<Bytes>,
     /// Comes when the frames before it have been handed out.
     failed: Option<WireError>,
     ended: bool,
@@ -49,6 +54,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             buffer_bytes: BUFFER_BYTES_MIN,
             small_reads: 0,
             oversized: false,
+            spare: VecDeque::new(),
             failed: None,
             ended: false,
             unknown_frames: 0,
@@ -105,6 +111,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 return Err(error);
             }
             if !chunk.is_empty() {
+                if self.buffer_bytes > BUFFER_BYTES_MIN && self.spare.len() < SPARE_MAX {
+                    self.spare.push_back(chunk.memory());
+                }
                 return Ok(true);
             }
             if self.ended {
@@ -194,6 +203,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.small_reads = 0;
                 self.buffer_bytes = BUFFER_BYTES_MIN;
                 self.oversized = true;
+                self.spare = VecDeque::new();
             }
         }
         Ok(count)
@@ -215,7 +225,31 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let whole = self
                 .buffer_bytes
                 .max(have + missing.min(have.max(self.buffer_bytes)));
-            self.buf.reserve(whole - have);
+            if !self.use_again(whole) {
+                self.buf.reserve(whole - have);
+            }
+        }
+    }
+
+    /// Goes on in a buffer that nobody keeps any more, which spares the allocator large blocks at a high rate. False when
+    /// there is none.
+    fn use_again(&mut self, bytes: usize) -> bool {
+        let Some(spare) = self.spare.pop_front() else {
+            return false;
+        };
+        match spare.try_into_mut() {
+            Ok(mut spare) => {
+                spare.clear();
+                // It may have begun in the middle of its memory, all of which is free now.
+                spare.reserve(bytes);
+                spare.extend_from_slice(&self.buf);
+                self.buf = spare;
+                true
+            }
+            Err(spare) => {
+                self.spare.push_front(spare);
+                false
+            }
         }
     }
 }
@@ -235,7 +269,6 @@ fn announced(buf: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use tokio::io::AsyncWriteExt as _;
     use waypost_wire::{Message, encode};
 
