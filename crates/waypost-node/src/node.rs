@@ -290,6 +290,16 @@ impl Node {
         if let Some(answer) = self.driver.send_acked_now(&mut message, request, deadline) {
             return Ok(answer.await.ok());
         }
+        // Boxed, so that the future of nearly all calls is small: it is moved a few times before it is polled.
+        Box::pin(self.send_acked_when_room(message, request, deadline)).await
+    }
+
+    async fn send_acked_when_room(
+        &self,
+        mut message: Option<Message>,
+        request: bool,
+        deadline: Duration,
+    ) -> Result<Option<Completion>, Refusal> {
         let mut answer = None;
         let until = self.driver.now() + deadline;
         self.when_room(&mut message, deadline, |now, core, message| {

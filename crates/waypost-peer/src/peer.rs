@@ -162,8 +162,9 @@ impl Peer {
         if self.node.send_now(to, from, &body) {
             return Ok(());
         }
-        self.node
-            .send(Message::new(from, to, body)?, self.node.settings().send_deadline)
+        // Boxed, so that the future of nearly all calls is small: it is moved a few times before it is polled.
+        let message = Message::new(from, to, body)?;
+        Box::pin(self.node.send(message, self.node.settings().send_deadline))
             .await
             .map_err(|refusal| self.error(refusal))
     }
@@ -319,5 +320,26 @@ impl Peer {
     #[must_use]
     pub fn listen_urls(&self) -> Vec<String> {
         self.node.listen_urls().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waypost_session::MemoryStore;
+
+    #[tokio::test]
+    async fn futures_of_sends_are_small_because_they_are_moved_at_every_call() {
+        let store = Arc::new(MemoryStore::new());
+        let (peer, _events) = Peer::mesh(store)
+            .listen("tcp://127.0.0.1:0")
+            .start()
+            .await
+            .unwrap();
+        let size = size_of_val(&peer.send_message("a", "b", Bytes::new()));
+        assert!(size <= 256, "{size}");
+        let size = size_of_val(&peer.send_acked("a", "b", Bytes::new()));
+        assert!(size <= 512, "{size}");
+        peer.shutdown().await;
     }
 }
