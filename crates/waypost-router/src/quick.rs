@@ -4,7 +4,7 @@
 //! have done, in the same order; a message that needs more than that takes the long way, and all that came before it has
 //! gone in by then.
 
-use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, MonoTime};
+use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_MAX, MonoTime};
 use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Frame, Item, Message, MessageRef};
 
 use crate::assembly::Core;
@@ -71,10 +71,14 @@ struct Ahead {
 }
 
 impl Ahead {
+    const fn is_empty(&self) -> bool {
+        self.at == self.len
+    }
+
     /// What is known of the next message of the chunk, which is what has been taken in last.
     #[inline]
     fn next<T>(&mut self, core: &Core<T>, whose: Whose, chunk: &Chunk) -> Hint {
-        if self.at == self.len {
+        if self.is_empty() {
             self.at = 0;
             self.len = 0;
             for (item, hint) in chunk.ahead().zip(&mut self.hints) {
@@ -187,7 +191,11 @@ impl<T> Core<T> {
             return Ok(true);
         }
         let (mut batch, mut ahead) = (chunk.batch(), Ahead::default());
-        while let Some(item) = chunk.front() {
+        loop {
+            if ahead.is_empty() && self.take_alike(now, whose, chunk, &mut batch) {
+                continue;
+            }
+            let Some(item) = chunk.front() else { break };
             if let Item::Message(message) = item {
                 let hint = ahead.next(self, whose, chunk);
                 match self.take_now(now, whose, message, hint, &mut batch) {
@@ -217,6 +225,46 @@ impl<T> Core<T> {
         }
         self.deliver(&mut batch, chunk);
         Ok(true)
+    }
+
+    /// Takes in all frames that have been looked over, if they are what nearly all are on a busy link between nodes: best-effort
+    /// messages of one server to another, whose clients are simply held and have had the one before. Otherwise, and when
+    /// there is none, nothing is done.
+    #[inline]
+    fn take_alike(&mut self, now: MonoTime, whose: Whose, chunk: &mut Chunk, batch: &mut Batch) -> bool {
+        let (Whose::Router(id), Some(router), Some(endpoint)) = (whose, &mut self.router, &mut self.endpoint)
+        else {
+            return false;
+        };
+        let Some((origin, owner)) = router.heard_here(id) else {
+            return false;
+        };
+        if !endpoint.delivers_now(now) {
+            return false;
+        }
+        let (mut count, mut cost) = (0, batch.cost());
+        // First all look-ups, which then wait for memory together.
+        let mut are_alike = true;
+        for item in chunk.ahead() {
+            let Item::Message(message) = item else {
+                return false;
+            };
+            let is_held = endpoint.holds_simply(message.to(), message.claim());
+            are_alike &= is_held && message.is_plain(origin, owner, HOPS_MAX);
+            cost += message.cost();
+            count += 1;
+        }
+        if count == 0 || !are_alike || !endpoint.has_room_beside(cost) {
+            return false;
+        }
+        for item in chunk.ahead() {
+            if let Item::Message(message) = item {
+                batch.push(message);
+            }
+        }
+        router.count_forwarded(count);
+        chunk.pass_over_ahead();
+        true
     }
 
     #[inline]
@@ -260,7 +308,7 @@ impl<T> Core<T> {
             return Step::LongWay;
         }
         if let Some(router) = &mut self.router {
-            router.count_forwarded();
+            router.count_forwarded(1);
         }
         Step::Taken
     }

@@ -16,7 +16,7 @@ use crate::in_order::message_in_order;
 use crate::{DecodeError, Delivery, EncodeError, Frame, Message, Numbers, Page, WireError, decode};
 
 /// Where one message's parts lie in a chunk.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Slot {
     pub(crate) to: u32,
     pub(crate) from: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Slot {
 }
 
 /// Where a message lies in a chunk, and its numbers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct MessageAt {
     pub(crate) slot: Slot,
     pub(crate) numbers: Numbers,
@@ -61,8 +61,30 @@ impl<'a> MessageRef<'a> {
         self.at.numbers
     }
 
+    /// The claim in these.
+    #[must_use]
+    #[inline]
+    pub const fn claim(&self) -> u32 {
+        self.at.numbers.claim
+    }
+
+    /// Whether it is best-effort, comes after no acked one, is of and for the servers with these numbers, has time left and has
+    /// been passed on fewer than `hops_max` times.
+    #[must_use]
+    #[inline]
+    pub const fn is_plain(&self, origin: u32, owner: u32, hops_max: u8) -> bool {
+        let numbers = &self.at.numbers;
+        (numbers.id | numbers.after) == 0
+            && !numbers.request
+            && numbers.origin == origin
+            && numbers.owner == owner
+            && numbers.ttl_ms != 0
+            && numbers.hops < hops_max
+    }
+
     /// What it counts against a queue's bound, in bytes; the same as [`Message::cost`].
     #[must_use]
+    #[inline]
     pub const fn cost(&self) -> usize {
         self.at.slot.cost()
     }
@@ -79,7 +101,7 @@ impl<'a> MessageRef<'a> {
             reason = "looked at several times a message on the hot path, and checked once when the chunk was filled"
         )]
         // SAFETY: only `Chunk::front` and `Chunk::ahead` make one of these, for a place in the bytes of the same chunk, where
-        // `place_at` has checked that the address is UTF-8. Both are borrowed from the chunk, so that it cannot have been
+        // `look_over` has checked that the address is UTF-8. Both are borrowed from the chunk, so that it cannot have been
         // filled anew.
         unsafe {
             core::str::from_utf8_unchecked(bytes)
@@ -143,10 +165,14 @@ const fn range(start: u32, len: u32) -> Range<usize> {
     start as usize..start as usize + len as usize
 }
 
-#[derive(Debug)]
-enum Place {
-    Message(MessageAt),
-    Other(Range<u32>),
+/// Where a frame lies in a chunk.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    start: u32,
+    end: u32,
+    is_message: bool,
+    /// Of one that is a message.
+    message: MessageAt,
 }
 
 /// One frame of a [`Chunk`].
@@ -162,7 +188,7 @@ pub enum Item<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct FrameRef<'a> {
     bytes: &'a Bytes,
-    at: &'a Range<u32>,
+    at: &'a Place,
 }
 
 impl Item<'_> {
@@ -189,9 +215,11 @@ pub const CHUNK_AHEAD: usize = 8;
 #[derive(Debug, Default)]
 pub struct Chunk {
     bytes: Bytes,
-    /// The next frames, looked over.
-    ahead: Vec<Place>,
-    /// How many of them have been passed over.
+    /// The next frames, looked over, each in a place of its own: what is written a field at a time and then moved as a whole
+    /// makes a core wait.
+    ahead: [Place; CHUNK_AHEAD],
+    /// How many these are, and how many of them have been passed over.
+    looked_over: usize,
     passed: usize,
     /// Where the frames behind them begin, and how many these are.
     next_at: usize,
@@ -242,39 +270,42 @@ impl Chunk {
 
     /// Looks the next frames over, those before them having been passed over.
     fn look_ahead(&mut self) {
-        self.ahead.clear();
-        self.passed = 0;
         let count = self.behind.min(CHUNK_AHEAD);
-        for _ in 0..count {
-            let Some((place, end)) = place_at(&self.bytes, self.next_at) else {
-                break;
-            };
-            self.ahead.push(place);
-            self.next_at = end;
+        for place in self.ahead.iter_mut().take(count) {
+            place.look_over(&self.bytes, self.next_at);
+            self.next_at = place.end as usize;
         }
+        self.looked_over = count;
+        self.passed = 0;
         self.behind -= count;
+    }
+
+    #[inline]
+    fn known(&self) -> &[Place] {
+        self.ahead.get(self.passed..self.looked_over).unwrap_or_default()
     }
 
     /// The next frame.
     #[must_use]
     #[inline]
     pub fn front(&self) -> Option<Item<'_>> {
-        self.ahead.get(self.passed).map(|place| self.item(place))
+        self.known().first().map(|place| self.item(place))
     }
 
     /// The next frames that have been looked over, at most [`CHUNK_AHEAD`]; at least one if there is any.
     #[inline]
     pub fn ahead(&self) -> impl Iterator<Item = Item<'_>> {
-        let rest = self.ahead.get(self.passed..).unwrap_or_default();
-        rest.iter().map(|place| self.item(place))
+        self.known().iter().map(|place| self.item(place))
     }
 
     #[inline]
     const fn item<'a>(&'a self, place: &'a Place) -> Item<'a> {
         let bytes = &self.bytes;
-        match place {
-            Place::Message(at) => Item::Message(MessageRef { bytes, at }),
-            Place::Other(at) => Item::Other(FrameRef { bytes, at }),
+        if place.is_message {
+            let at = &place.message;
+            Item::Message(MessageRef { bytes, at })
+        } else {
+            Item::Other(FrameRef { bytes, at: place })
         }
     }
 
@@ -282,15 +313,21 @@ impl Chunk {
     #[inline]
     pub fn advance(&mut self) {
         self.passed += 1;
-        if self.passed >= self.ahead.len() {
+        if self.passed >= self.looked_over {
             self.look_ahead();
         }
+    }
+
+    /// Passes over all that have been looked over.
+    #[inline]
+    pub fn pass_over_ahead(&mut self) {
+        self.look_ahead();
     }
 
     /// How many frames are still here.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.ahead.len().saturating_sub(self.passed) + self.behind
+        self.looked_over.saturating_sub(self.passed) + self.behind
     }
 
     /// Whether all frames have been passed over.
@@ -301,7 +338,7 @@ impl Chunk {
 
     /// Lets go of the bytes.
     pub fn clear(&mut self) {
-        self.ahead.clear();
+        self.looked_over = 0;
         self.passed = 0;
         self.next_at = 0;
         self.behind = 0;
@@ -332,28 +369,38 @@ impl Chunk {
     }
 }
 
-/// What begins at `at`, and where it ends. There is a whole frame, and its end fits into 32 bits.
-#[inline]
+impl Place {
+    /// Looks over the frame that begins at `at` with its length. It is whole, and its end fits into 32 bits.
+    #[inline]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the end of the frame fits into 32 bits"
+    )]
+    fn look_over(&mut self, bytes: &[u8], at: usize) {
+        // Where the frames end was looked at when the chunk was filled.
+        let (start, end) = match front(bytes.get(at..).unwrap_or_default(), usize::MAX) {
+            Ok(Front::Frame {
+                prefix_len,
+                frame_len,
+            }) => (at + prefix_len, at + prefix_len + frame_len),
+            _ => (at, bytes.len()),
+        };
+        self.start = start as u32;
+        self.end = end as u32;
+        let frame = bytes.get(..end).unwrap_or_default();
+        self.is_message = message_in_order(frame, start, &mut self.message)
+            || message_in_any_order(frame, start, &mut self.message);
+    }
+}
+
+#[inline(never)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the end of the frame fits into 32 bits"
 )]
-fn place_at(bytes: &[u8], at: usize) -> Option<(Place, usize)> {
-    let Ok(Front::Frame {
-        prefix_len,
-        frame_len,
-    }) = front(bytes.get(at..)?, usize::MAX)
-    else {
-        return None;
-    };
-    let start = at + prefix_len;
-    let end = start + frame_len;
-    let frame = bytes.get(..end)?;
-    if let Some(message) = message_in_order(frame, start) {
-        return Some((Place::Message(message), end));
-    }
+fn message_in_any_order(frame: &[u8], start: usize, into: &mut MessageAt) -> bool {
     let Some((parts, to_len, from_len, numbers)) = MessageParts::of_message(frame, start) else {
-        return Some((Place::Other(start as u32..end as u32), end));
+        return false;
     };
     let slot = Slot {
         to: parts.to.start as u32,
@@ -363,7 +410,8 @@ fn place_at(bytes: &[u8], at: usize) -> Option<(Place, usize)> {
         to_len,
         from_len,
     };
-    Some((Place::Message(MessageAt { slot, numbers }), end))
+    *into = MessageAt { slot, numbers };
+    true
 }
 
 /// Messages of one [`Chunk`], in order, which share its memory. Their numbers are not kept.

@@ -5,9 +5,9 @@
 
 use core::ops::Range;
 
-use crate::chunk::{MessageAt, Slot};
+use crate::NAMES_MAX;
+use crate::chunk::MessageAt;
 use crate::decode::{Cursor, MESSAGE};
-use crate::{NAMES_MAX, Numbers};
 
 /// What no one-byte key is.
 const NO_KEY: u8 = 0xff;
@@ -89,10 +89,10 @@ impl Line<'_> {
     }
 }
 
-/// The message whose frame is `frame` from `at` to its end, which fits into 32 bits. `None` for another frame and for one
-/// that needs a closer look.
+/// Finds the parts of the message whose frame is `frame` from `at` to its end, which fits into 32 bits. False for another frame
+/// and for one that needs a closer look.
 #[inline]
-pub(crate) fn message_in_order(frame: &[u8], at: usize) -> Option<MessageAt> {
+pub(crate) fn message_in_order(frame: &[u8], at: usize, into: &mut MessageAt) -> bool {
     let mut line = Line {
         bytes: frame,
         at,
@@ -106,12 +106,10 @@ pub(crate) fn message_in_order(frame: &[u8], at: usize) -> Option<MessageAt> {
     let to = line.short(is_to);
     let is_from = line.byte() == 0x12;
     let from = line.short(is_from);
-    if line.is_other || to.is_empty() || from.is_empty() {
-        return None;
-    }
     // What lies between them, a key and a length, is ASCII too.
-    if !frame.get(to.start..from.end)?.is_ascii() {
-        return None;
+    let are_ascii = frame.get(to.start..from.end).is_some_and(<[u8]>::is_ascii);
+    if line.is_other || to.is_empty() || from.is_empty() || !are_ascii {
+        return false;
     }
     let mut key = line.byte();
     let (mut id, mut floor_distance, mut after_distance) = (0, 0, 0);
@@ -145,35 +143,33 @@ pub(crate) fn message_in_order(frame: &[u8], at: usize) -> Option<MessageAt> {
     line.is_other |= origin > NAMES_MAX || owner > NAMES_MAX || hops > u8::MAX.into();
     line.is_other |= floor_distance > id || (id != 0 && after_distance >= id);
     if line.is_other {
-        return None;
+        return false;
     }
+    let MessageAt { slot, numbers } = into;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the end of the frame fits into 32 bits"
     )]
-    let slot = Slot {
-        to: to.start as u32,
-        from: from.start as u32,
-        body: body.start as u32,
-        body_len: body.len() as u32,
-        to_len: to.len() as u8,
-        from_len: from.len() as u8,
+    {
+        slot.to = to.start as u32;
+        slot.from = from.start as u32;
+        slot.body = body.start as u32;
+        slot.body_len = body.len() as u32;
+        slot.to_len = to.len() as u8;
+        slot.from_len = from.len() as u8;
+        numbers.hops = hops as u8;
+    }
+    numbers.id = id;
+    numbers.floor = id - floor_distance;
+    numbers.after = if id == 0 || after_distance == 0 {
+        after_distance
+    } else {
+        id - after_distance
     };
-    #[expect(clippy::cast_possible_truncation, reason = "it was looked at")]
-    let numbers = Numbers {
-        id,
-        floor: id - floor_distance,
-        after: if id == 0 || after_distance == 0 {
-            after_distance
-        } else {
-            id - after_distance
-        },
-        origin,
-        owner,
-        hops: hops as u8,
-        request,
-        ttl_ms,
-        claim,
-    };
-    Some(MessageAt { slot, numbers })
+    numbers.origin = origin;
+    numbers.owner = owner;
+    numbers.request = request;
+    numbers.ttl_ms = ttl_ms;
+    numbers.claim = claim;
+    true
 }

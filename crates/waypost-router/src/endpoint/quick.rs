@@ -111,6 +111,19 @@ impl<T> Endpoint<T> {
         (client.is_held() && client.work.is_none() && !client.has_inbox).then_some(client.since)
     }
 
+    /// Whether this client is held, also by the claim that a message means, and messages for it need nothing but to be put
+    /// into the inbox of all.
+    #[inline]
+    pub(crate) fn holds_simply(&self, to: &str, claim: u32) -> bool {
+        self.simply_held(to).is_some_and(|since| !is_stale(claim, since))
+    }
+
+    /// Whether the inbox would not be full with `bytes` more.
+    #[inline]
+    pub(crate) const fn has_room_beside(&self, bytes: usize) -> bool {
+        !self.inbox.has_no_room_beside(bytes)
+    }
+
     /// Appends a message to the batch that goes to the inbox next. False when it has to go the long way: nothing was done.
     /// `since`: what [`simply_held`](Self::simply_held) says, or `None`.
     #[inline]

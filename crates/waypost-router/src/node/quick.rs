@@ -168,9 +168,19 @@ impl Router {
         if is_passed { Taken::Passed } else { Taken::No }
     }
 
-    /// Counts a message that the endpoint in this process has taken by the short way.
-    pub(crate) const fn count_forwarded(&mut self) {
-        self.counters.forwarded += 1;
+    /// The numbers on this link of the two servers, of which the second is the one in this process, between which the last
+    /// message went, if others between them have nothing to wait for here.
+    #[inline]
+    pub(crate) const fn heard_here(&self, id: LinkId) -> Option<(u32, u32)> {
+        if self.queues.restoring > 0 {
+            return None;
+        }
+        self.ways.heard_on(id)
+    }
+
+    /// Counts messages that the endpoint in this process has taken by the short way.
+    pub(crate) const fn count_forwarded(&mut self, count: u64) {
+        self.counters.forwarded += count;
     }
 
     /// Notes that something has come by a link; false when nothing is taken from it.

@@ -67,6 +67,17 @@ impl Ways {
             .then_some(heard.known_as)
     }
 
+    /// The numbers of the two servers between which the last message on this link went, if they are known.
+    #[inline]
+    pub(super) const fn heard_on(&self, link: LinkId) -> Option<(u32, u32)> {
+        match &self.heard {
+            Some((round, heard)) if *round == self.round && heard.link.0 == link.0 => {
+                Some((heard.origin, heard.owner))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) const fn hear(&mut self, heard: Heard) {
         self.heard = Some((self.round, heard));
     }
@@ -103,10 +114,13 @@ mod tests {
             known_as: Some(4),
         });
         assert_eq!(ways.known_as(LinkId(1), 2, 3), Some(Some(4)));
+        assert_eq!(ways.heard_on(LinkId(1)), Some((2, 3)));
+        assert_eq!(ways.heard_on(LinkId(2)), None);
         assert_eq!(ways.known_as(LinkId(2), 2, 3), None);
         assert_eq!(ways.known_as(LinkId(1), 3, 3), None);
         assert_eq!(ways.known_as(LinkId(1), 2, 2), None);
         ways.forget();
         assert_eq!(ways.known_as(LinkId(1), 2, 3), None);
+        assert_eq!(ways.heard_on(LinkId(1)), None);
     }
 }
