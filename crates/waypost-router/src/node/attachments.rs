@@ -49,7 +49,14 @@ impl Router {
         let mut left = Vec::new();
         for (id, link) in &mut self.links {
             link.names.overtake(is_earlier);
-            if link.owner.is_some_and(|key| is_earlier(key, link.attachment)) {
+            if !link.owner.is_some_and(|key| is_earlier(key, link.attachment)) {
+                continue;
+            }
+            if *id == LinkId::LOCAL {
+                // It is in this process and has no other link. A newer process has its identity: a renewal says so, and it
+                // is told as always.
+                self.leases.renew_soon(now);
+            } else {
                 left.push(*id);
             }
         }

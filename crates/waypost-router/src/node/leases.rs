@@ -70,6 +70,11 @@ impl Leases {
     pub(super) const fn next_timeout(&self) -> Option<MonoTime> {
         Some(self.next_heartbeat)
     }
+
+    /// The next heartbeat is now.
+    pub(super) fn renew_soon(&mut self, now: MonoTime) {
+        self.next_heartbeat = self.next_heartbeat.min(now);
+    }
 }
 
 impl Router {
@@ -392,16 +397,16 @@ impl Router {
         self.leases.suspects = rest;
         let ready: Vec<_> = ready;
         for (_, newer, whom) in ready {
-            let is_elsewhere = self
-                .leases
-                .view
-                .get(&newer.identity)
-                .is_some_and(|lease| lease.owner != newer || lease.location != self.location);
-            let is_admitted = self
-                .owner_index
-                .get(&newer)
-                .is_some_and(|key| self.entry(*key).lease_until.is_some());
-            let superseded = is_elsewhere || is_admitted;
+            let lease = self.leases.view.get(&newer.identity);
+            if lease.is_some_and(|lease| lease.owner.incarnation < newer.incarnation) {
+                // Read from before it was registered.
+                self.judge_later(whom);
+                continue;
+            }
+            let superseded = lease.is_some_and(|lease| {
+                let is_admitted = |key: &OwnerKey| self.entry(*key).lease_until.is_some();
+                lease.location != self.location || self.owner_index.get(&lease.owner).is_some_and(is_admitted)
+            });
             match whom {
                 Whom::Attached(key) if self.entry(key).lease_until.is_some() => {
                     self.lease_over(key, superseded)
@@ -410,6 +415,15 @@ impl Router {
                 Whom::Asking(link) if superseded => self.refuse_attach(link, Attached::Superseded),
                 Whom::Asking(link) => self.refuse_attach(link, Attached::Gone),
             }
+        }
+    }
+
+    /// The leases do not tell yet: the store is asked anew.
+    fn judge_later(&mut self, whom: Whom) {
+        match whom {
+            Whom::Asking(link) => self.refuse_attach(link, Attached::StoreUnavailable),
+            // By its next renewal.
+            Whom::Attached(_) => {}
         }
     }
 
@@ -470,11 +484,10 @@ impl Router {
         }
         let suspects = core::mem::take(&mut self.leases.suspects);
         for (asked, newer, whom) in suspects {
-            match whom {
-                _ if asked > round => self.leases.suspects.push((asked, newer, whom)),
-                Whom::Asking(link) => self.refuse_attach(link, Attached::StoreUnavailable),
-                // Its next renewal asks anew.
-                Whom::Attached(_) => {}
+            if asked > round {
+                self.leases.suspects.push((asked, newer, whom));
+            } else {
+                self.judge_later(whom);
             }
         }
         self.tell_untold(now, round, false);

@@ -1,0 +1,61 @@
+//! Stories of a datastore that answers late or from the past.
+
+mod common;
+
+use common::{acked, connect, fences, mesh, ms, secs, up};
+use waypost_router::{Completion, Refusal};
+use waypost_sim::{StoreMode, World};
+use waypost_types::Outcome;
+
+/// The newer process of an identity sends something by a stale route to the older one, before that has renewed its lease.
+#[test]
+fn an_older_process_that_hears_from_the_newer_one_is_fenced_and_told() {
+    let mut world = World::new(2);
+    let ids = mesh(&mut world, 2);
+    connect(&mut world, ids[0], &["x"]);
+    world.run_for(secs(4));
+    world.store.stale_percent = 100;
+    let newer = world.mesh("1");
+    up(&mut world, newer);
+    let mut tickets = Vec::new();
+    while world.messages(ids[0]).is_empty() {
+        assert!(tickets.len() < 30, "the older one gets nothing");
+        tickets.push(world.send_acked(newer, "n", "x"));
+        world.run_for(ms(10));
+    }
+    world.store.stale_percent = 0;
+    world.run_for(secs(5));
+    assert_eq!(fences(&world, ids[0], true), 1);
+    assert_eq!(world.holds(ids[0], "x"), None);
+    for ticket in tickets {
+        world.wait(newer, ticket);
+    }
+    assert_eq!(acked(&mut world, ids[1], "b", "x"), Outcome::NotConnected);
+}
+
+/// The store carries a registration out that was given up, and then reads the leases from before it did.
+#[test]
+fn a_registration_that_is_carried_out_late_fences_nobody_for_good() {
+    let mut ghosts = 0;
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.store.mode = StoreMode::Stalled;
+        let one = world.mesh("1");
+        let given_up = world.register(one);
+        world.store.mode = StoreMode::Up;
+        world.store.stale_percent = 100;
+        assert_eq!(
+            world.wait(one, given_up),
+            Completion::Registered(Err(Refusal::StoreUnavailable))
+        );
+        up(&mut world, one);
+        world.run_for(ms(500));
+        ghosts += u32::from(world.store.applied["register"] == 2);
+        world.store.stale_percent = 0;
+        world.run_for(secs(10));
+        assert_eq!(fences(&world, one, true), 0, "seed {seed}");
+        connect(&mut world, one, &["x"]);
+        assert_eq!(acked(&mut world, one, "y", "x"), Outcome::Delivered);
+    }
+    assert!(ghosts > 3, "the store carries out some of them: {ghosts}");
+}
