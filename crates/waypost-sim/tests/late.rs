@@ -1,11 +1,38 @@
-//! Stories of a datastore that answers late or from the past.
+//! Stories of a datastore that answers late or from the past, and of what nodes remember for too long.
 
 mod common;
 
-use common::{acked, connect, fences, mesh, ms, secs, up};
+use common::{acked, connect, disconnect, fences, mesh, ms, refused_connect, secs, up};
 use waypost_router::{Completion, Refusal};
 use waypost_sim::{StoreMode, World};
 use waypost_types::Outcome;
+
+/// Another broker has a route to a client of a server that is not attached there, as the store once said. The server
+/// gives the client up, and attaches to that broker later: the old route is not what it holds.
+#[test]
+fn what_a_broker_once_heard_of_a_server_is_not_what_it_holds_when_it_attaches_there() {
+    let mut world = World::new(1);
+    let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+    let one = world.attached("1", &[b1, b2]);
+    let two = world.attached("2", &[b2]);
+    up(&mut world, one);
+    up(&mut world, two);
+    connect(&mut world, one, &["x"]);
+    assert_eq!(acked(&mut world, two, "y", "x"), Outcome::Delivered);
+    assert!(disconnect(&mut world, one, "x"));
+    // A claim of it stands of which nobody knows, and whoever sees to that releases it.
+    world.store.mode = StoreMode::AnswersLost;
+    assert_eq!(refused_connect(&mut world, one, "x"), Refusal::StoreUnavailable);
+    world.crash(b1);
+    world.store.mode = StoreMode::Up;
+    world.run_for(secs(20));
+    world.assert_store_is_true(["x"]);
+    assert_eq!(acked(&mut world, two, "y", "x"), Outcome::NotConnected);
+    // Nor is it put back when the store has lost everything.
+    world.lose_all();
+    world.run_for(secs(20));
+    world.assert_store_is_true(["x"]);
+}
 
 /// The newer process of an identity sends something by a stale route to the older one, before that has renewed its lease.
 #[test]

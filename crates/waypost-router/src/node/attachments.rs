@@ -18,8 +18,11 @@ impl Router {
     /// A server is attached here by a link, under the number that it said.
     pub(super) fn attached_by(&mut self, now: MonoTime, id: LinkId, key: OwnerKey) {
         let attachment = self.links.get(&id).map_or(0, |link| link.attachment);
-        let entry = self.entry_mut(key);
-        if core::mem::replace(&mut entry.attachment, attachment) != attachment {
+        let before = core::mem::replace(&mut self.entry_mut(key).attachment, attachment);
+        if before == 0 || attachment > before.saturating_add(1) {
+            self.doubt_routes(key);
+        }
+        if before != attachment {
             for link in self.links.values_mut() {
                 link.names.forget(key);
             }

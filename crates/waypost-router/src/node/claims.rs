@@ -424,7 +424,7 @@ impl Router {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
             if is_attached {
-                waiting.learn(key, seq);
+                waiting.learn(key, seq, false);
                 self.settle(now, &address);
             } else {
                 // Its peer has gone, and claims it anew by its next link if it still wants it.
@@ -478,7 +478,10 @@ impl Router {
         }
         let in_use = match self.routes.get(&address) {
             // Without a seq only the store says so; the server itself may hold it or not.
-            Some(Route::At { owner, seq: Seq(0) }) => *owner == key && said == Said::Nothing,
+            Some(Route::At { owner, seq: Seq(0) }) if *owner == key && said == Said::Nothing => {
+                return self.ask_peer(key, &address);
+            }
+            Some(Route::At { seq: Seq(0), .. }) => false,
             Some(Route::At { owner, seq }) => *owner == key && *seq >= session.seq,
             Some(Route::Waiting(waiting)) if waiting.claims > 0 => true,
             Some(Route::Waiting(waiting)) => match waiting.known {
@@ -562,8 +565,7 @@ impl Router {
             // It may have moved while its server was away: nothing goes to it before that has been checked.
             let (waiting, _) = self.unsettle(&address);
             if waiting.known.is_none_or(|(_, known)| known <= seq) {
-                waiting.known = Some((owner, seq));
-                waiting.said_anew();
+                waiting.said(owner, seq);
             }
             waiting.restoring += 1;
             self.queues.restoring += 1;
