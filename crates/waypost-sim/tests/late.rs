@@ -86,3 +86,72 @@ fn a_registration_that_is_carried_out_late_fences_nobody_for_good() {
     }
     assert!(ghosts > 3, "the store carries out some of them: {ghosts}");
 }
+
+/// The same at a broker that the server has left before: nobody there knows of it, and at the other one it looks like a
+/// newer process.
+#[test]
+fn a_registration_that_another_broker_left_behind_fences_nobody_for_good() {
+    let mut ghosts = 0;
+    for seed in 0..10 {
+        let mut world = World::new(seed);
+        let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+        let one = world.attached("1", &[b1, b2]);
+        world.store.mode = StoreMode::Stalled;
+        let ticket = world.register(one);
+        world.run_for(ms(100));
+        world.crash(b1);
+        world.store.mode = StoreMode::Up;
+        let done = world.wait(one, ticket);
+        assert!(matches!(done, Completion::Registered(Ok(_))), "{done:?}");
+        world.run_for(secs(3));
+        ghosts += u32::from(world.store.applied["register"] == 2);
+        world.run_for(secs(20));
+        assert_eq!(fences(&world, one, true), 0, "seed {seed}");
+        connect(&mut world, one, &["x"]);
+        assert_eq!(acked(&mut world, one, "y", "x"), Outcome::Delivered);
+    }
+    assert!(ghosts > 2, "the store carries out some of them: {ghosts}");
+}
+
+#[test]
+fn a_newer_process_at_another_broker_fences_the_older_within_two_heartbeats() {
+    let mut world = World::new(6);
+    let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+    let one = world.attached("1", &[b1]);
+    up(&mut world, one);
+    // A broker that renews for others already.
+    let other = world.attached("2", &[b2]);
+    up(&mut world, other);
+    world.run_for(secs(7));
+    let newer = world.attached("1", &[b2]);
+    up(&mut world, newer);
+    assert!(
+        world.run_until(secs(7), |world| fences(world, one, true) == 1),
+        "it has not been told"
+    );
+}
+
+/// A server attaches to the broker at which it has taken a client over, and reads nothing for a while: it has not said yet
+/// what it holds, and the broker does not conclude that it holds nothing.
+#[test]
+fn what_a_server_that_has_just_attached_has_not_spoken_of_is_not_released() {
+    for pause in (0..40).map(|n| ms(100 * n)) {
+        let mut world = World::new(7);
+        let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+        let one = world.attached("1", &[b1, b2]);
+        let two = world.attached("2", &[b2]);
+        up(&mut world, one);
+        up(&mut world, two);
+        connect(&mut world, two, &["x"]);
+        connect(&mut world, one, &["x"]);
+        world.run_for(pause);
+        world.crash(b1);
+        world.run_for(ms(1));
+        world.set_stuck(one, true);
+        world.run_for(secs(5));
+        // The oracle cries out where a session is released by which a server holds its client.
+        world.set_stuck(one, false);
+        world.run_for(secs(5));
+        assert_eq!(acked(&mut world, two, "y", "x"), Outcome::Delivered);
+    }
+}

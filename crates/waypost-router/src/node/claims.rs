@@ -477,19 +477,16 @@ impl Router {
             return self.audit_later(now, address, said);
         }
         let in_use = match self.routes.get(&address) {
-            // Without a seq only the store says so; the server itself may hold it or not.
-            Some(Route::At { owner, seq: Seq(0) }) if *owner == key && said == Said::Nothing => {
-                return self.ask_peer(key, &address);
-            }
-            Some(Route::At { seq: Seq(0), .. }) => false,
-            Some(Route::At { owner, seq }) => *owner == key && *seq >= session.seq,
+            Some(Route::At { owner, seq }) if *owner == key && seq.0 != 0 => *seq >= session.seq,
             Some(Route::Waiting(waiting)) if waiting.claims > 0 => true,
             Some(Route::Waiting(waiting)) => match waiting.known {
                 Some((owner, seq)) if owner == key && seq >= session.seq => true,
                 // Where it is turns out in a moment, and the release under way may be that of another claim.
                 _ => return self.audit_later(now, address, said),
             },
-            None => false,
+            // The server has not spoken of it: it may have attached here a moment ago, and not have said all that it holds.
+            _ if said == Said::Nothing => return self.ask_peer(key, &address),
+            _ => false,
         };
         if !in_use {
             self.give_back_ghost(key, address, session.seq);
@@ -594,7 +591,7 @@ impl Router {
     }
 
     /// The newest claim of the address that this node knows of.
-    fn known(&self, address: &Address) -> Option<(OwnerKey, Seq)> {
+    pub(super) fn known(&self, address: &Address) -> Option<(OwnerKey, Seq)> {
         match self.routes.get(address)? {
             Route::At { owner, seq } => Some((*owner, *seq)),
             Route::Waiting(waiting) => waiting.known,
