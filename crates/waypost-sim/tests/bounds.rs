@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{acked, brokered, connect, mesh, ms, secs};
+use common::{acked, brokered, connect, mesh, ms, secs, up};
 use waypost_router::{Completion, Refusal};
 use waypost_sim::{Ticket, World};
 use waypost_types::{MonoTime, Outcome};
@@ -104,4 +104,36 @@ fn connects_beyond_the_bound_are_refused_and_change_nothing() {
     );
     connect(&mut world, ids[0], &["z"]);
     world.assert_store_is_true(["x", "y", "z"]);
+}
+
+#[test]
+fn routes_to_clients_of_others_are_bounded_also_those_of_a_server_that_has_left() {
+    let mut world = World::new(5);
+    world.settings().routes_max = 10;
+    let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+    let one = world.attached("1", &[b1, b2]);
+    let (two, three) = (world.attached("2", &[b2]), world.attached("3", &[b1]));
+    for id in [one, two, three] {
+        up(&mut world, id);
+    }
+    let clients = names("x", 100);
+    let clients: Vec<&str> = clients.iter().map(String::as_str).collect();
+    connect(&mut world, one, &clients);
+    connect(&mut world, two, &["y"]);
+    for client in &clients {
+        assert_eq!(acked(&mut world, two, "y", client), Outcome::Delivered);
+    }
+    let routes = |world: &World, id| world.router(id).unwrap().routes_len();
+    assert!(routes(&world, b1) >= 100, "those of its own server are no cache");
+    assert!(routes(&world, b2) <= 11, "{}", routes(&world, b2));
+    // All of them are clients of another node's server now.
+    world.cut(one, b1);
+    world.break_links(one, b1);
+    world.run_for(secs(20));
+    assert_eq!(acked(&mut world, three, "z", "y"), Outcome::Delivered);
+    assert!(routes(&world, b1) <= 10, "{}", routes(&world, b1));
+    for client in &clients {
+        assert_eq!(acked(&mut world, three, "z", client), Outcome::Delivered);
+    }
+    assert!(routes(&world, b1) <= 10, "{}", routes(&world, b1));
 }

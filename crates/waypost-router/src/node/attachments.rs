@@ -18,8 +18,11 @@ impl Router {
     /// A server is attached here by a link, under the number that it said.
     pub(super) fn attached_by(&mut self, now: MonoTime, id: LinkId, key: OwnerKey) {
         let attachment = self.links.get(&id).map_or(0, |link| link.attachment);
-        let entry = self.entry_mut(key);
-        if core::mem::replace(&mut entry.attachment, attachment) != attachment {
+        let before = core::mem::replace(&mut self.entry_mut(key).attachment, attachment);
+        if before == 0 || attachment > before.saturating_add(1) {
+            self.doubt_routes(key);
+        }
+        if before != attachment {
             for link in self.links.values_mut() {
                 link.names.forget(key);
             }
@@ -49,7 +52,14 @@ impl Router {
         let mut left = Vec::new();
         for (id, link) in &mut self.links {
             link.names.overtake(is_earlier);
-            if link.owner.is_some_and(|key| is_earlier(key, link.attachment)) {
+            if !link.owner.is_some_and(|key| is_earlier(key, link.attachment)) {
+                continue;
+            }
+            if *id == LinkId::LOCAL {
+                // It is in this process and has no other link. A newer process has its identity: a renewal says so, and it
+                // is told as always.
+                self.leases.renew_soon(now);
+            } else {
                 left.push(*id);
             }
         }

@@ -71,7 +71,7 @@ impl Router {
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
             return;
         };
-        waiting.learn(key, seq);
+        waiting.learn(key, seq, true);
         waiting.away = Some(key);
         let bytes = waiting.held_bytes;
         if let Some(away) = &mut self.owners[key.0 as usize].away {

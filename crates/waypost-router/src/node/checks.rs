@@ -242,11 +242,10 @@ impl Router {
         }
     }
 
-    /// The server has answered whether it holds a client. Had it done so, it would have said so before this.
+    /// The server has answered whether it holds a client. Did it do so, it would have said so before this.
     pub(super) fn peer_asked(&mut self, now: MonoTime, address: Address, key: OwnerKey) {
-        if let Some(Route::At { owner, seq: Seq(0) }) = self.routes.get(&address)
-            && *owner == key
-        {
+        let is_held = |(owner, seq): (OwnerKey, Seq)| owner == key && seq.0 != 0;
+        if !self.known(&address).is_some_and(is_held) {
             self.audit_later(now, address, Said::No);
         }
     }

@@ -425,7 +425,7 @@ impl Router {
             let (waiting, _) = self.unsettle(&address);
             waiting.claims = waiting.claims.saturating_sub(1);
             if is_attached {
-                waiting.learn(key, seq);
+                waiting.learn(key, seq, false);
                 self.settle(now, &address);
             } else {
                 // Its peer has gone, and claims it anew by its next link if it still wants it.
@@ -478,16 +478,16 @@ impl Router {
             return self.audit_later(now, address, said);
         }
         let in_use = match self.routes.get(&address) {
-            // Without a seq only the store says so; the server itself may hold it or not.
-            Some(Route::At { owner, seq: Seq(0) }) => *owner == key && said == Said::Nothing,
-            Some(Route::At { owner, seq }) => *owner == key && *seq >= session.seq,
+            Some(Route::At { owner, seq }) if *owner == key && seq.0 != 0 => *seq >= session.seq,
             Some(Route::Waiting(waiting)) if waiting.claims > 0 => true,
             Some(Route::Waiting(waiting)) => match waiting.known {
                 Some((owner, seq)) if owner == key && seq >= session.seq => true,
                 // Where it is turns out in a moment, and the release under way may be that of another claim.
                 _ => return self.audit_later(now, address, said),
             },
-            None => false,
+            // The server has not spoken of it: it may have attached here a moment ago, and not have said all that it holds.
+            _ if said == Said::Nothing => return self.ask_peer(key, &address),
+            _ => false,
         };
         if !in_use {
             self.give_back_ghost(key, address, session.seq);
@@ -563,8 +563,7 @@ impl Router {
             // It may have moved while its server was away: nothing goes to it before that has been checked.
             let (waiting, _) = self.unsettle(&address);
             if waiting.known.is_none_or(|(_, known)| known <= seq) {
-                waiting.known = Some((owner, seq));
-                waiting.said_anew();
+                waiting.said(owner, seq);
             }
             waiting.restoring += 1;
             self.queues.restoring += 1;
@@ -593,7 +592,7 @@ impl Router {
     }
 
     /// The newest claim of the address that this node knows of.
-    fn known(&self, address: &Address) -> Option<(OwnerKey, Seq)> {
+    pub(super) fn known(&self, address: &Address) -> Option<(OwnerKey, Seq)> {
         match self.routes.get(address)? {
             Route::At { owner, seq } => Some((*owner, *seq)),
             Route::Waiting(waiting) => waiting.known,

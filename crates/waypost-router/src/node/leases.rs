@@ -14,6 +14,8 @@ use crate::settings::Settings;
 
 /// How many records of dead servers one step removes.
 const RECLAIM_BUDGET: usize = 256;
+/// The counter of a lease that has never been renewed.
+const COUNTER_FIRST: u64 = 1;
 
 #[derive(Debug)]
 pub(crate) struct Leases {
@@ -70,6 +72,11 @@ impl Leases {
     pub(super) const fn next_timeout(&self) -> Option<MonoTime> {
         Some(self.next_heartbeat)
     }
+
+    /// The next heartbeat is now.
+    pub(super) fn renew_soon(&mut self, now: MonoTime) {
+        self.next_heartbeat = self.next_heartbeat.min(now);
+    }
 }
 
 impl Router {
@@ -92,6 +99,11 @@ impl Router {
             .filter(|(_, entry)| entry.lease_until.is_some() && self.is_heard(now, entry.attached))
             .map(|(key, _)| OwnerKey(key))
             .collect();
+        self.renew_these(now, &keys);
+        !keys.is_empty()
+    }
+
+    fn renew_these(&mut self, now: MonoTime, keys: &[OwnerKey]) {
         for keys in keys.chunks(BATCH_MAX) {
             let owners = keys.iter().map(|key| self.entry(*key).owner.clone()).collect();
             self.leases.renewing += 1;
@@ -104,7 +116,6 @@ impl Router {
                 },
             );
         }
-        !keys.is_empty()
     }
 
     /// Whether an attached server has said anything within a lease term. One that hangs is not kept alive by its broker.
@@ -189,7 +200,7 @@ impl Router {
                 }
                 let owner = Owner::new(identity, incarnation);
                 if is_asked_for {
-                    self.admit(now, link, owner, at);
+                    self.admit(now, link, owner, at, true);
                 } else {
                     // Whoever holds the identity at another node would take it for a newer process.
                     self.ask(StoreOp::Deregister(owner), Asked::Lease);
@@ -200,7 +211,7 @@ impl Router {
             }
             (Asked::Resume { link, owner, at }, Ok(StoreReply::Renewed(renewed))) => {
                 match renewed.renewals.first() {
-                    Some(Renewal::Renewed) => self.admit(now, link, owner, at),
+                    Some(Renewal::Renewed) => self.admit(now, link, owner, at, false),
                     Some(Renewal::Superseded(by)) => self.suspect(owner, *by, Whom::Asking(link)),
                     Some(Renewal::Gone) | None => self.refuse_attach(link, Attached::Gone),
                 }
@@ -229,7 +240,7 @@ impl Router {
         }
     }
 
-    fn admit(&mut self, now: MonoTime, link: LinkId, owner: Owner, at: MonoTime) {
+    fn admit(&mut self, now: MonoTime, link: LinkId, owner: Owner, at: MonoTime, is_new: bool) {
         if !self.links.contains_key(&link) {
             // The peer has gone meanwhile; its lease lapses by itself unless it comes back.
             return;
@@ -245,9 +256,10 @@ impl Router {
         let key = self.intern(&owner);
         self.entry_mut(key).lease_until = Some(at + self.settings.lease_term);
         self.welcome(now, link, key);
-        if self.leases.generation.is_none() && self.leases.renewing == 0 {
-            // What is lost is noticed by comparison with this, from now on.
-            self.renew(now);
+        if is_new {
+            // What is lost is noticed by comparison with this, from now on. And a lease that has been renewed is one that a
+            // server was admitted by.
+            self.renew_these(now, &[key]);
         }
     }
 
@@ -339,7 +351,9 @@ impl Router {
         for (id, key) in asking {
             let lease_ms = key.map_or(0, |key| self.lease_left(now, key));
             if key.is_some() && lease_ms == 0 && !store_unavailable {
-                lapsed = true;
+                // One that is over for certain is not asked about again before it is known why.
+                let is_over = |key| self.entry(key).lease_until == Some(MonoTime::ZERO);
+                lapsed |= !key.is_some_and(is_over);
                 continue;
             }
             let pings = self
@@ -392,16 +406,22 @@ impl Router {
         self.leases.suspects = rest;
         let ready: Vec<_> = ready;
         for (_, newer, whom) in ready {
-            let is_elsewhere = self
-                .leases
-                .view
-                .get(&newer.identity)
-                .is_some_and(|lease| lease.owner != newer || lease.location != self.location);
-            let is_admitted = self
-                .owner_index
-                .get(&newer)
-                .is_some_and(|key| self.entry(*key).lease_until.is_some());
-            let superseded = is_elsewhere || is_admitted;
+            let lease = self.leases.view.get(&newer.identity);
+            let is_elsewhere = lease.is_some_and(|lease| lease.location != self.location);
+            // Read from before it was registered, or never renewed: the ghost of a registration at another node, perhaps,
+            // whose lease nobody renews, while a server's is as soon as it has been admitted.
+            let is_unclear = lease.is_some_and(|lease| {
+                lease.owner.incarnation < newer.incarnation
+                    || (is_elsewhere && lease.counter <= COUNTER_FIRST)
+            });
+            if is_unclear {
+                self.judge_later(whom);
+                continue;
+            }
+            let superseded = lease.is_some_and(|lease| {
+                let is_admitted = |key: &OwnerKey| self.entry(*key).lease_until.is_some();
+                is_elsewhere || self.owner_index.get(&lease.owner).is_some_and(is_admitted)
+            });
             match whom {
                 Whom::Attached(key) if self.entry(key).lease_until.is_some() => {
                     self.lease_over(key, superseded)
@@ -410,6 +430,15 @@ impl Router {
                 Whom::Asking(link) if superseded => self.refuse_attach(link, Attached::Superseded),
                 Whom::Asking(link) => self.refuse_attach(link, Attached::Gone),
             }
+        }
+    }
+
+    /// The leases do not tell yet: the store is asked anew.
+    fn judge_later(&mut self, whom: Whom) {
+        match whom {
+            Whom::Asking(link) => self.refuse_attach(link, Attached::StoreUnavailable),
+            // By its next renewal.
+            Whom::Attached(_) => {}
         }
     }
 
@@ -470,11 +499,10 @@ impl Router {
         }
         let suspects = core::mem::take(&mut self.leases.suspects);
         for (asked, newer, whom) in suspects {
-            match whom {
-                _ if asked > round => self.leases.suspects.push((asked, newer, whom)),
-                Whom::Asking(link) => self.refuse_attach(link, Attached::StoreUnavailable),
-                // Its next renewal asks anew.
-                Whom::Attached(_) => {}
+            if asked > round {
+                self.leases.suspects.push((asked, newer, whom));
+            } else {
+                self.judge_later(whom);
             }
         }
         self.tell_untold(now, round, false);

@@ -239,9 +239,8 @@ impl Router {
         if let Some(key) = link.owner
             && self.entry(key).attached == Some(id)
         {
-            let entry = self.entry_mut(key);
-            entry.attached = None;
-            entry.detached_at = Some(now);
+            self.count_as(key, None);
+            self.entry_mut(key).detached_at = Some(now);
             self.want_tick(now);
         }
         let owed: Vec<u64> = self
@@ -277,11 +276,10 @@ impl Router {
             {
                 self.places.remove(location);
             }
-            if let Some(OwnerKey(key)) = link.owner
-                && let Some(entry) = self.owners.get_mut(key as usize)
-                && entry.attached == Some(id)
+            if let Some(key) = link.owner
+                && self.entry(key).attached == Some(id)
             {
-                entry.attached = None;
+                self.count_as(key, None);
             }
             self.push(
                 id,
@@ -576,7 +574,7 @@ impl Router {
 
     /// Makes a server the one that is attached by this link.
     pub(super) fn set_attached(&mut self, now: MonoTime, id: LinkId, key: OwnerKey) {
-        let earlier = self.entry_mut(key).attached.replace(id);
+        let earlier = self.count_as(key, Some(id));
         if let Some(earlier) = earlier.filter(|earlier| *earlier != id) {
             if let Some(link) = self.links.get_mut(&earlier) {
                 link.former = link.owner.take();
@@ -629,7 +627,7 @@ impl Router {
         entry.lease_until = None;
         entry.location = None;
         entry.detached_at = None;
-        if let Some(id) = entry.attached.take() {
+        if let Some(id) = self.count_as(key, None) {
             self.push(
                 id,
                 Frame::LeaseOver {
@@ -645,9 +643,8 @@ impl Router {
 
     /// The peer on this link begins anew, perhaps under another name. Its lease lapses by itself.
     fn let_go(&mut self, id: LinkId, key: OwnerKey) {
-        let entry = self.entry_mut(key);
-        entry.attached = None;
-        entry.location = None;
+        self.count_as(key, None);
+        self.entry_mut(key).location = None;
         if let Some(link) = self.links.get_mut(&id) {
             link.former = link.owner.take();
         }
@@ -659,8 +656,8 @@ impl Router {
             StoreOp::Deregister(owner),
             super::claims::Asked::Deregister { link: id, token },
         );
+        self.count_as(key, None);
         let entry = self.entry_mut(key);
-        entry.attached = None;
         entry.lease_until = None;
         entry.location = None;
         if let Some(link) = self.links.get_mut(&id) {

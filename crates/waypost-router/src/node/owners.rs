@@ -34,6 +34,8 @@ pub(crate) struct OwnerEntry {
     pub(crate) detached_at: Option<MonoTime>,
     /// Its node cannot be reached.
     pub(crate) away: Option<Away>,
+    /// How many routes name it.
+    pub(crate) routes: usize,
 }
 
 impl Router {
@@ -60,6 +62,7 @@ impl Router {
             parked_bytes: 0,
             detached_at: None,
             away: None,
+            routes: 0,
         });
         self.owner_index.insert(owner.clone(), key);
         key

@@ -47,6 +47,8 @@ pub(crate) struct Waiting {
     pub(super) keeps: bool,
     /// The newest claim known.
     pub(crate) known: Option<(OwnerKey, Seq)>,
+    /// It was learned while its server was attached elsewhere.
+    is_hearsay: bool,
     /// The newest claim that has beaten one of this server's which is not finished.
     beaten: Option<(OwnerKey, Seq)>,
     pub(crate) looking_up: bool,
@@ -125,8 +127,10 @@ impl Waiting {
         self.void = self.known;
     }
 
-    /// A server has said anew that it holds the client: clearing the path does not make that void.
-    pub(super) const fn said_anew(&mut self) {
+    /// A server that is attached here has said by which claim it holds the client: clearing the path does not make that void.
+    pub(super) const fn said(&mut self, owner: OwnerKey, seq: Seq) {
+        self.known = Some((owner, seq));
+        self.is_hearsay = false;
         self.void = None;
     }
 
@@ -137,11 +141,12 @@ impl Waiting {
         }
     }
 
-    /// Notes a claim; the newest one counts.
-    pub(crate) fn learn(&mut self, owner: OwnerKey, seq: Seq) {
+    /// Notes a claim, said by its server or heard of elsewhere; the newest one counts.
+    pub(crate) fn learn(&mut self, owner: OwnerKey, seq: Seq, is_hearsay: bool) {
         let is_beaten = self.beaten.is_some_and(|(of, by)| of == owner && seq < by);
         if !is_beaten && self.known.is_none_or(|(_, known)| known < seq) {
             self.known = Some((owner, seq));
+            self.is_hearsay = is_hearsay;
         }
     }
 }
@@ -313,11 +318,14 @@ impl Router {
             None => Some(None),
         };
         if let Some(known) = fresh {
+            let mut is_hearsay = false;
             if let Some((owner, _)) = known {
                 self.count_out(owner);
+                is_hearsay = self.entry(owner).attached.is_none();
             }
             let waiting = Waiting {
                 known,
+                is_hearsay,
                 ..Waiting::default()
             };
             self.routes
@@ -457,7 +465,14 @@ impl Router {
         if (waiting.known.is_some() || waiting.is_empty()) && core::mem::take(&mut waiting.keeps) {
             self.queues.restoring = self.queues.restoring.saturating_sub(1);
         }
+        let is_hearsay = waiting.is_hearsay;
         if let Some((owner, seq)) = waiting.known {
+            // It has come here since, and says itself what it holds.
+            let seq = if is_hearsay && self.entry(owner).attached.is_some() {
+                Seq(0)
+            } else {
+                seq
+            };
             let parcels = self.take_held(address);
             self.routes.insert(address.clone(), Route::At { owner, seq });
             self.count_in(owner, address);
@@ -549,7 +564,7 @@ impl Router {
         } else {
             session.seq
         };
-        waiting.learn(key, seq);
+        waiting.learn(key, seq, !is_attached);
         if is_attached {
             self.ask_peer(key, address);
         }
@@ -615,11 +630,13 @@ impl Router {
     /// Entries for clients of other nodes are a cache, and bounded: when it is full some make room.
     /// This one does not: its messages are about to go by it.
     fn count_in(&mut self, owner: OwnerKey, new: &Address) {
+        self.entry_mut(owner).routes += 1;
         if self.entry(owner).attached.is_some() {
             return;
         }
         self.remote_routes += 1;
-        if self.remote_routes <= self.settings.routes_max {
+        let over = self.remote_routes.saturating_sub(self.settings.routes_max);
+        if over == 0 {
             return;
         }
         let some: Vec<(Address, OwnerKey)> = self
@@ -631,7 +648,7 @@ impl Router {
                 }
                 _ => None,
             })
-            .take(self.settings.routes_max / 16 + 1)
+            .take(over + self.settings.routes_max / 16)
             .collect();
         for (address, owner) in some {
             self.forget_route(address.as_str(), owner);
@@ -639,12 +656,39 @@ impl Router {
     }
 
     fn count_out(&mut self, owner: OwnerKey) {
-        if self
-            .owners
-            .get(owner.0 as usize)
-            .is_some_and(|entry| entry.attached.is_none())
-        {
-            self.remote_routes = self.remote_routes.saturating_sub(1);
+        let entry = self.entry_mut(owner);
+        entry.routes -= 1;
+        if entry.attached.is_none() {
+            self.remote_routes -= 1;
+        }
+    }
+
+    /// A server is attached here now, or is not any more: whether entries for its clients count as those of others.
+    pub(super) fn count_as(&mut self, owner: OwnerKey, attached: Option<LinkId>) -> Option<LinkId> {
+        let entry = &mut self.owners[owner.0 as usize];
+        let before = core::mem::replace(&mut entry.attached, attached);
+        match (before, attached) {
+            (None, Some(_)) => self.remote_routes -= entry.routes,
+            (Some(_), None) => self.remote_routes += entry.routes,
+            _ => {}
+        }
+        before
+    }
+
+    /// A server comes here from elsewhere. What is known of its clients is what the store said or what it held once; it says
+    /// itself what it holds now.
+    pub(super) fn doubt_routes(&mut self, key: OwnerKey) {
+        if self.entry(key).routes == 0 {
+            return;
+        }
+        for route in self.routes.values_mut() {
+            match route {
+                Route::At { owner, seq } if *owner == key => *seq = Seq(0),
+                Route::Waiting(waiting) if waiting.known.is_some_and(|(owner, _)| owner == key) => {
+                    waiting.is_hearsay = true;
+                }
+                _ => {}
+            }
         }
     }
 
