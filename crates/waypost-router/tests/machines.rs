@@ -432,6 +432,43 @@ fn what_comes_back_of_an_older_claim_does_not_unsettle_the_newer_one() {
     );
 }
 
+/// It went by an older claim than later ones did, and comes back while the address is about to move once more.
+#[test]
+fn what_comes_back_of_an_older_claim_does_not_follow_the_newest_one() {
+    let mut broker = Broker::new();
+    let (sender, holder, next) = (broker.peer("a"), broker.peer("b"), broker.peer("c"));
+    claim(&mut broker, holder, "x", 5);
+    broker.hear(sender, Frame::Message(to("x", "best effort")));
+    let went = broker.written(holder);
+    claim(&mut broker, next, "x", 7);
+    // The former holder does not answer within the second that a takeover waits.
+    broker.wait(Duration::from_secs(2), &[]);
+    broker.hear(sender, Frame::Message(to("x", "later")));
+    assert_eq!(bodies(&broker.written(next)), [b"later"]);
+    broker.written(sender);
+    broker.hear(holder, Frame::Claim(vec![addr("x")]));
+    let (alias, origin) = (1, owner("a", 1));
+    broker.hear(
+        holder,
+        Frame::Name {
+            alias,
+            owner: origin,
+            attachment: 0,
+        },
+    );
+    for frame in went {
+        if let Frame::Message(mut message) = frame {
+            (message.origin, message.owner) = (alias, 0);
+            broker.hear(holder, Frame::Bounce(message));
+        }
+    }
+    let told = broker.written(sender);
+    assert!(
+        matches!(&told[..], [Frame::Outcomes(outcomes)] if outcomes.failed.iter().any(|failed| failed.id == 0)),
+        "it could only come late, and its sender is told: {told:?}"
+    );
+}
+
 /// The echo says that the path is clear, and what came later to another server is delivered then.
 #[test]
 fn what_waits_for_a_claim_goes_back_before_the_path_is_called_clear() {

@@ -47,6 +47,8 @@ pub(crate) struct Waiting {
     pub(super) keeps: bool,
     /// The newest claim known.
     pub(crate) known: Option<(OwnerKey, Seq)>,
+    /// The claim by which messages went before this began.
+    went_by: Option<(OwnerKey, Seq)>,
     /// The newest claim that has beaten one of this server's which is not finished.
     beaten: Option<(OwnerKey, Seq)>,
     pub(crate) looking_up: bool,
@@ -234,18 +236,20 @@ impl Router {
             return;
         };
         let by = parcel.message.claim;
-        let moved_on = match self.routes.get(&address) {
-            Some(Route::At { owner, seq }) => {
-                let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(*seq) != by;
-                from.is_some_and(|from| from != *owner || is_claimed_since)
-            }
-            _ => false,
+        let went_by = match self.routes.get(&address) {
+            Some(Route::At { owner, seq }) => Some((*owner, *seq)),
+            Some(Route::Waiting(waiting)) => waiting.went_by,
+            None => None,
         };
-        if moved_on && parcel.message.id == 0 {
+        let went_elsewhere = went_by.is_some_and(|(owner, seq)| {
+            let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(seq) != by;
+            from.map_or(is_claimed_since, |from| from != owner || is_claimed_since)
+        });
+        if went_elsewhere && parcel.message.id == 0 {
             // Later ones may have gone by the new claim already, and nothing there would notice that this one is late.
             return self.fail(&parcel, Outcome::Unreachable);
         }
-        if moved_on {
+        if went_elsewhere && matches!(self.routes.get(&address), Some(Route::At { .. })) {
             return self.resolve(now, parcel);
         }
         if let Some(Route::At { owner, seq: Seq(0) }) = self.routes.get(&address)
@@ -318,6 +322,7 @@ impl Router {
             }
             let waiting = Waiting {
                 known,
+                went_by: known,
                 ..Waiting::default()
             };
             self.routes
