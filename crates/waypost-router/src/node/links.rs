@@ -248,7 +248,9 @@ impl Router {
         self.broadcast_link_gone(id);
         for (owner, mut parcel) in link.take_back(now, &self.settings) {
             parcel.message.hops = parcel.message.hops.saturating_add(u8::from(refused));
-            if refused {
+            if parcel.message.id == 0 && self.went_elsewhere(&parcel, Some(owner)) {
+                self.fail(&parcel, Outcome::Unreachable);
+            } else if refused {
                 self.strand(now, parcel);
             } else {
                 self.forward(now, owner, parcel);
@@ -297,7 +299,11 @@ impl Router {
             return;
         };
         for (owner, parcel) in link.take_back(now, &self.settings) {
-            self.forward(now, owner, parcel);
+            if parcel.message.id == 0 && self.went_elsewhere(&parcel, Some(owner)) {
+                self.fail(&parcel, Outcome::Unreachable);
+            } else {
+                self.forward(now, owner, parcel);
+            }
         }
     }
 
