@@ -746,7 +746,8 @@ impl Router {
     }
 
     /// Keeps links that are silent from looking alive: asks on every link to a node (attached servers ask by themselves),
-    /// and closes one on which nothing has come within a lease term.
+    /// and closes one on which nothing has come within a lease term. A server whose question waits for the store longer than
+    /// that must not take this node for silent either.
     pub(super) fn ping_nodes(&mut self, now: MonoTime) {
         let mut dead = Vec::new();
         let mut asked = VecDeque::new();
@@ -756,7 +757,7 @@ impl Router {
             }
             if now.since(link.heard_at) > self.settings.lease_term {
                 dead.push(*id);
-            } else if link.kind == LinkKind::Node && link.state == State::Open {
+            } else if link.state == State::Open && (link.kind == LinkKind::Node || !link.pings.is_empty()) {
                 asked.push_back(*id);
             }
         }
