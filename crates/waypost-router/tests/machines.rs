@@ -335,6 +335,39 @@ fn what_a_silent_link_has_not_written_goes_before_what_comes_later() {
     );
 }
 
+/// Its client has been claimed by another server since, which has had later ones; and then the first one is dead.
+#[test]
+fn what_a_silent_link_has_not_written_does_not_follow_a_client_that_has_moved() {
+    let mut broker = Broker::new();
+    let (here, there) = (place("tcp://here:1"), place("tcp://there:1"));
+    let (sender, next) = (broker.peer("a"), broker.peer("b"));
+    let attached = ["a", "b"].map(|name| lease(&owner(name, 1), &here));
+    let far = lease(&owner("far", 1), &there);
+    broker.wait(Duration::ZERO, &[attached[0].clone(), attached[1].clone(), far]);
+    let link = broker.accept(Role::Node, Some(there));
+    broker.hear(sender, Frame::Message(to("x", "one")));
+    let session = Session::new(owner("far", 1), Seq(5));
+    broker.answer(is_lookup, StoreReply::Found(vec![Some(session)]));
+    claim(&mut broker, next, "x", 7);
+    // The former holder does not answer within the second that a takeover waits.
+    broker.wait(Duration::from_secs(2), &attached);
+    broker.hear(sender, Frame::Message(to("x", "two")));
+    assert_eq!(bodies(&broker.written(next)), [b"two"]);
+    broker.written(sender);
+    broker.router.link_closed(broker.now, link);
+    broker.gather();
+    if let [again] = broker.dialled[..] {
+        broker.router.dial_failed(broker.now, again);
+        broker.wait(Duration::ZERO, &attached);
+    }
+    assert_eq!(bodies(&broker.written(next)), [] as [&[u8]; 0]);
+    let told = broker.written(sender);
+    assert!(
+        matches!(&told[..], [Frame::Outcomes(outcomes)] if outcomes.failed.iter().any(|failed| failed.id == 0)),
+        "it could only come late, and its sender is told: {told:?}"
+    );
+}
+
 /// A claim of an attached server, answered by the store.
 fn claim(broker: &mut Broker, peer: LinkId, client: &str, seq: u64) {
     broker.hear(peer, Frame::Claim(vec![addr(client)]));
@@ -429,6 +462,43 @@ fn what_comes_back_of_an_older_claim_does_not_unsettle_the_newer_one() {
     assert!(
         matches!(&told[..], [Frame::Outcomes(outcomes)] if outcomes.failed.iter().any(|failed| failed.id == 0)),
         "the best-effort one could only come late, and its sender is told: {told:?}"
+    );
+}
+
+/// It went by an older claim than later ones did, and comes back while the address is about to move once more.
+#[test]
+fn what_comes_back_of_an_older_claim_does_not_follow_the_newest_one() {
+    let mut broker = Broker::new();
+    let (sender, holder, next) = (broker.peer("a"), broker.peer("b"), broker.peer("c"));
+    claim(&mut broker, holder, "x", 5);
+    broker.hear(sender, Frame::Message(to("x", "best effort")));
+    let went = broker.written(holder);
+    claim(&mut broker, next, "x", 7);
+    // The former holder does not answer within the second that a takeover waits.
+    broker.wait(Duration::from_secs(2), &[]);
+    broker.hear(sender, Frame::Message(to("x", "later")));
+    assert_eq!(bodies(&broker.written(next)), [b"later"]);
+    broker.written(sender);
+    broker.hear(holder, Frame::Claim(vec![addr("x")]));
+    let (alias, origin) = (1, owner("a", 1));
+    broker.hear(
+        holder,
+        Frame::Name {
+            alias,
+            owner: origin,
+            attachment: 0,
+        },
+    );
+    for frame in went {
+        if let Frame::Message(mut message) = frame {
+            (message.origin, message.owner) = (alias, 0);
+            broker.hear(holder, Frame::Bounce(message));
+        }
+    }
+    let told = broker.written(sender);
+    assert!(
+        matches!(&told[..], [Frame::Outcomes(outcomes)] if outcomes.failed.iter().any(|failed| failed.id == 0)),
+        "it could only come late, and its sender is told: {told:?}"
     );
 }
 

@@ -242,6 +242,37 @@ fn with_the_store_down_a_broker_goes_on_and_says_what_it_cannot_do() {
     }
 }
 
+/// A lease is shorter than the broker takes to learn that its store does not answer. The broker answers all the same, so that its
+/// servers do not look for another one, which could not take them in.
+#[test]
+fn a_broker_whose_store_hangs_for_longer_than_a_lease_is_not_left() {
+    let mut world = World::new(7);
+    world.settings().lease_term = secs(1);
+    world.settings().heartbeat = ms(333);
+    let brokers = [world.broker("b1"), world.broker("b2")];
+    let ids = ["1", "2"].map(|name| world.attached(name, &brokers));
+    for (id, client) in ids.into_iter().zip(["x", "y"]) {
+        up(&mut world, id);
+        connect(&mut world, id, &[client]);
+    }
+    assert_eq!(acked(&mut world, ids[1], "y", "x"), Outcome::Delivered);
+    world.store.mode = StoreMode::Stalled;
+    for _ in 0..40 {
+        assert_eq!(
+            acked(&mut world, ids[1], "y", "x"),
+            Outcome::Delivered,
+            "at {}",
+            world.now()
+        );
+        world.run_for(ms(250));
+    }
+    assert_eq!(reconnections(&world, ids[0]) + reconnections(&world, ids[1]), 0);
+    world.store.mode = StoreMode::Up;
+    world.run_for(secs(5));
+    assert_eq!(acked(&mut world, ids[0], "x", "y"), Outcome::Delivered);
+    world.assert_store_is_true(["x", "y"]);
+}
+
 #[test]
 fn of_two_attached_servers_with_one_identity_the_newer_wins() {
     let mut world = World::new(8);

@@ -8,7 +8,7 @@ use support::{BROKERLESS, Process, command, eventually};
 struct Two {
     a: Process,
     b: Process,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 fn two() -> Two {
@@ -17,7 +17,7 @@ fn two() -> Two {
     Two {
         a: Process::brokerless("a", &store),
         b: Process::brokerless("b", &store),
-        _directory: directory,
+        directory,
     }
 }
 
@@ -211,6 +211,49 @@ fn operations_on_one_client_take_effect_in_the_order_written() {
     }
 }
 
+/// A connect waits for the server that held the client; many of them, one after the other, for longer than a send may take.
+#[test]
+fn a_send_that_waits_for_connects_has_its_outcome_in_time() {
+    const CONNECTS: usize = 20;
+    let Two { mut b, directory, .. } = two();
+    b.connect("cat");
+    let store = format!("embedded:{}", directory.path().join("store").display());
+    let mut a = Process::spawn(command(BROKERLESS).args([
+        "--stdio",
+        "--identity",
+        "c",
+        "--store",
+        &store,
+        "--send-deadline",
+        "200ms",
+    ]));
+    a.event("registered");
+    b.signal("STOP");
+    for _ in 0..CONNECTS {
+        a.write(r#"{"op":"connect","client":"cat"}"#);
+    }
+    a.write(r#"{"op":"send","from":"cat","to":"nobody","body":"late","ack":true,"id":"late"}"#);
+    a.write(r#"{"op":"request","from":"cat","to":"nobody","body":"late","id":"later"}"#);
+    let outcome = a.event("outcome");
+    assert_eq!(
+        (&outcome["id"], &outcome["outcome"]),
+        (&"late".into(), &"expired".into())
+    );
+    let outcome = a.event("outcome");
+    assert_eq!(
+        (&outcome["id"], &outcome["outcome"]),
+        (&"later".into(), &"expired".into())
+    );
+    let connects = a.passed().len();
+    assert!(connects < CONNECTS, "they did not wait for the connects");
+    // What comes after them has its turn.
+    for _ in connects..CONNECTS {
+        a.next();
+    }
+    assert_eq!(a.send("other", "nobody", "in time"), "not_connected");
+    b.signal("CONT");
+}
+
 #[test]
 fn thousands_of_connects_are_pipelined_and_each_is_answered_once() {
     const CLIENTS: usize = 5000;
@@ -328,6 +371,42 @@ fn a_signal_ends_it_with_0_and_a_closed_stdout_too() {
     let mut log = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut log).unwrap();
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// The signal may come before a line of it has been read.
+#[test]
+fn what_was_written_before_a_signal_is_done_and_has_its_outcome() {
+    const SENDS: usize = 5000;
+    let Two { mut a, mut b, .. } = two();
+    a.connect("alice");
+    b.connect("bob");
+    let lines: Vec<String> = (0..SENDS)
+        .map(|id| format!(r#"{{"op":"send","from":"alice","to":"bob","body":"{id}","ack":true,"id":{id}}}"#))
+        .collect();
+    a.write(lines.join("\n"));
+    a.signal("TERM");
+    for _ in 0..SENDS {
+        assert_eq!(a.event("outcome")["outcome"], "delivered");
+    }
+    for id in 0..SENDS {
+        assert_eq!(b.event("message")["body"], id.to_string());
+    }
+    assert_eq!(a.line(), None);
+    assert_eq!(a.wait().code(), Some(0));
+}
+
+#[test]
+fn a_signal_after_quit_or_half_a_line_ends_it_at_once() {
+    for written in [r#"{"op":"quit"}"#, r#"{"op":"qu"#] {
+        let (mut process, _directory) = one();
+        process.connect("alice");
+        process.write_raw(written);
+        process.signal("TERM");
+        let since = std::time::Instant::now();
+        assert_eq!(process.wait().code(), Some(0));
+        // Half of the drain deadline is for what is under way.
+        assert!(since.elapsed() < std::time::Duration::from_secs(4), "{written}");
+    }
 }
 
 #[test]

@@ -252,7 +252,9 @@ impl Router {
         self.broadcast_link_gone(id);
         for (owner, mut parcel) in link.take_back(now, &self.settings) {
             parcel.message.hops = parcel.message.hops.saturating_add(u8::from(refused));
-            if refused {
+            if parcel.message.id == 0 && self.went_elsewhere(&parcel, Some(owner)) {
+                self.fail(&parcel, Outcome::Unreachable);
+            } else if refused {
                 self.strand(now, parcel);
             } else {
                 self.forward(now, owner, parcel);
@@ -300,7 +302,11 @@ impl Router {
             return;
         };
         for (owner, parcel) in link.take_back(now, &self.settings) {
-            self.forward(now, owner, parcel);
+            if parcel.message.id == 0 && self.went_elsewhere(&parcel, Some(owner)) {
+                self.fail(&parcel, Outcome::Unreachable);
+            } else {
+                self.forward(now, owner, parcel);
+            }
         }
     }
 
@@ -744,7 +750,8 @@ impl Router {
     }
 
     /// Keeps links that are silent from looking alive: asks on every link to a node (attached servers ask by themselves),
-    /// and closes one on which nothing has come within a lease term.
+    /// and closes one on which nothing has come within a lease term. A server whose question waits for the store longer than
+    /// that must not take this node for silent either.
     pub(super) fn ping_nodes(&mut self, now: MonoTime) {
         let mut dead = Vec::new();
         let mut asked = VecDeque::new();
@@ -754,7 +761,7 @@ impl Router {
             }
             if now.since(link.heard_at) > self.settings.lease_term {
                 dead.push(*id);
-            } else if link.kind == LinkKind::Node && link.state == State::Open {
+            } else if link.state == State::Open && (link.kind == LinkKind::Node || !link.pings.is_empty()) {
                 asked.push_back(*id);
             }
         }

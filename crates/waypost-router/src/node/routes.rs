@@ -49,6 +49,8 @@ pub(crate) struct Waiting {
     pub(crate) known: Option<(OwnerKey, Seq)>,
     /// It was learned while its server was attached elsewhere.
     is_hearsay: bool,
+    /// The claim by which messages went before this began.
+    went_by: Option<(OwnerKey, Seq)>,
     /// The newest claim that has beaten one of this server's which is not finished.
     beaten: Option<(OwnerKey, Seq)>,
     pub(crate) looking_up: bool,
@@ -239,18 +241,11 @@ impl Router {
             return;
         };
         let by = parcel.message.claim;
-        let moved_on = match self.routes.get(&address) {
-            Some(Route::At { owner, seq }) => {
-                let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(*seq) != by;
-                from.is_some_and(|from| from != *owner || is_claimed_since)
-            }
-            _ => false,
-        };
-        if moved_on && parcel.message.id == 0 {
-            // Later ones may have gone by the new claim already, and nothing there would notice that this one is late.
+        let went_elsewhere = self.went_elsewhere(&parcel, from);
+        if went_elsewhere && parcel.message.id == 0 {
             return self.fail(&parcel, Outcome::Unreachable);
         }
-        if moved_on {
+        if went_elsewhere && matches!(self.routes.get(&address), Some(Route::At { .. })) {
             return self.resolve(now, parcel);
         }
         if let Some(Route::At { owner, seq: Seq(0) }) = self.routes.get(&address)
@@ -267,6 +262,25 @@ impl Router {
         if fresh {
             self.clear_path(now, &address, from);
         }
+    }
+
+    /// Whether a message has come back, or was never written, that was to go to another server, or by another claim, than
+    /// others have since. A best-effort one must not follow them: nothing there would notice that it is late.
+    pub(super) fn went_elsewhere(&self, parcel: &Parcel, was_for: Option<OwnerKey>) -> bool {
+        if self.entry(parcel.origin).attached.is_none() {
+            // Its order is seen to by the node that chose its way.
+            return false;
+        }
+        let by = parcel.message.claim;
+        let went_by = match self.routes.get(parcel.message.to()) {
+            Some(Route::At { owner, seq }) => Some((*owner, *seq)),
+            Some(Route::Waiting(waiting)) => waiting.went_by,
+            None => None,
+        };
+        went_by.is_some_and(|(owner, seq)| {
+            let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(seq) != by;
+            is_claimed_since || was_for.is_some_and(|it| it != owner)
+        })
     }
 
     /// Puts a message that has been sent on before in front of those that have not; true when it is the first that is
@@ -326,6 +340,7 @@ impl Router {
             let waiting = Waiting {
                 known,
                 is_hearsay,
+                went_by: known,
                 ..Waiting::default()
             };
             self.routes

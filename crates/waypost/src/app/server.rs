@@ -3,8 +3,8 @@
 use core::time::Duration;
 
 use anyhow::Context as _;
-use tokio::time::{Instant, timeout_at};
-use waypost_peer::{Events, Peer};
+use tokio::time::{Instant, sleep, timeout_at};
+use waypost_peer::{Events, Peer, PeerError};
 use waypost_types::{Identity, Incarnation};
 
 use super::config::{Config, Mode};
@@ -14,6 +14,9 @@ use super::ready::{Ready, ReadyFile};
 use super::signals::Signals;
 use super::store::OpenStore;
 use super::{Program, demo, logging, stdio, store};
+
+/// How long to wait before a registration that the store did not answer is tried again.
+const REGISTER_PAUSE: Duration = Duration::from_millis(200);
 
 /// A server that is in the cluster.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ async fn start(program: Program, config: &Config) -> Result<(Registered, Option<
         || format!("the broker at {}", config.brokers.join(" or ")),
         |store| format!("the session store at {}", store.url),
     );
-    match peer.register_identity(identity.as_str()).await {
+    match register(&peer, &identity, config.settings.send_deadline).await {
         Ok(incarnation) => Ok((
             Registered {
                 peer,
@@ -120,6 +123,19 @@ async fn start(program: Program, config: &Config) -> Result<(Registered, Option<
         Err(error) => {
             peer.shutdown().await;
             Err(Failure::register(error, &with))
+        }
+    }
+}
+
+/// A store that has just come back is not given up at the first failure: a broker's connections may not have.
+async fn register(peer: &Peer, identity: &Identity, patience: Duration) -> Result<Incarnation, PeerError> {
+    let until = Instant::now() + patience;
+    loop {
+        match peer.register_identity(identity.as_str()).await {
+            Err(PeerError::StoreUnavailable) if Instant::now() + REGISTER_PAUSE < until => {
+                sleep(REGISTER_PAUSE).await;
+            }
+            result => return result,
         }
     }
 }

@@ -105,6 +105,11 @@ impl Process {
         stdin.write_all(b"\n").unwrap();
     }
 
+    /// Writes to stdin what need not end a line.
+    pub(crate) fn write_raw(&mut self, text: &str) {
+        self.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }

@@ -347,6 +347,22 @@ on! { a_flushed_datastore_is_refilled:
     a_flushed_datastore_is_refilled_by_a_broker = broker(Store::Redis);
 }
 
+/// A broker whose store does not answer: a server that starts then waits for a moment and is in the cluster when the store is back.
+#[test]
+fn a_server_that_starts_while_the_store_stands_still_registers_afterwards() {
+    play(broker(Store::Redis), |cluster| {
+        cluster.redis()?.signal(Signal::Stop)?;
+        let server = cluster.launch("early")?;
+        eventually("the broker could not register it", REST, || {
+            Ok(cluster.logs().contains("session store: register").then_some(()))
+        })?;
+        cluster.redis()?.signal(Signal::Continue)?;
+        cluster.await_registered(server.id())?;
+        cluster.settle(REST)?;
+        Ok(())
+    });
+}
+
 /// A server that sleeps through its lease while some of its clients connect elsewhere: it delivers nothing to those,
 /// registers anew and keeps the others.
 fn a_paused_server_gives_up_what_has_moved(cluster: &mut Cluster) -> Result<()> {

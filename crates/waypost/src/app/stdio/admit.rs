@@ -69,6 +69,11 @@ impl Admitted {
         }
     }
 
+    /// Takes the outcome that an operation owes, if it does: under which id.
+    pub(super) fn settle(&mut self, id: OpId) -> Option<Option<Id>> {
+        self.ops.get_mut(&id)?.owed.take()
+    }
+
     /// Takes all that is still under way and owes an outcome, in the order written.
     pub(super) fn take_owed(&mut self) -> Vec<(OpId, Option<Id>)> {
         let all = core::mem::take(self).ops.into_iter();

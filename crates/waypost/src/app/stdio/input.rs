@@ -1,15 +1,19 @@
 //! Stdin as lines: by one thread, bounded, an overlong line skipped without being kept.
 
-use std::io::{self, Read};
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::mpsc;
 
 /// How many pieces of input may wait.
 const BATCHES_MAX: usize = 4;
 /// How much is read at once, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
+/// How often it is tried to find the thread not reading. A read takes no time, since something is there.
+const TRIES_MAX: usize = 1000;
 
 /// A line of stdin.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,44 +24,104 @@ pub(super) struct Line {
     pub(super) text: Option<Vec<u8>>,
 }
 
-/// The lines of stdin; the channel ends with stdin.
-pub(super) fn stdin(line_bytes_max: usize) -> Result<mpsc::Receiver<Vec<Line>>> {
-    let (sender, receiver) = mpsc::channel(BATCHES_MAX);
-    thread::Builder::new()
-        .name("stdin".to_owned())
-        .spawn(move || {
-            if let Err(error) = read(io::stdin().lock(), line_bytes_max, |batch| {
-                sender.blocking_send(batch).is_ok()
-            }) {
-                tracing::error!(%error, "cannot read stdin: takes it as ended");
+/// The lines that ended in a piece of stdin.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) lines: Vec<Line>,
+    /// How many bytes of stdin there were up to the end of this piece.
+    pub(super) bytes: u64,
+}
+
+/// Stdin, read by a thread of its own.
+#[derive(Debug)]
+pub(super) struct Input {
+    batches: mpsc::Receiver<Batch>,
+    /// How many bytes have been read; locked while more are.
+    count: Arc<Mutex<u64>>,
+}
+
+impl Input {
+    pub(super) fn stdin(line_bytes_max: usize) -> Result<Self> {
+        let (sender, batches) = mpsc::channel(BATCHES_MAX);
+        let count = Arc::new(Mutex::new(0));
+        let counted = count.clone();
+        thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || {
+                let result = read(
+                    |chunk| read_counted(chunk, &counted),
+                    line_bytes_max,
+                    |batch| sender.blocking_send(batch).is_ok(),
+                );
+                if let Err(error) = result {
+                    tracing::error!(%error, "cannot read stdin: takes it as ended");
+                }
+            })
+            .context("cannot start the thread that reads stdin")?;
+        Ok(Self { batches, count })
+    }
+
+    /// The next piece; none at the end of stdin.
+    pub(super) async fn next(&mut self) -> Option<Batch> {
+        self.batches.recv().await
+    }
+
+    /// How many bytes have been written to stdin until now, as far as that can be told.
+    pub(super) fn bytes_written(&self) -> u64 {
+        for _ in 0..TRIES_MAX {
+            if let Ok(read) = self.count.try_lock() {
+                let unread = rustix::io::ioctl_fionread(rustix::stdio::stdin()).unwrap_or(0);
+                return read.saturating_add(unread);
             }
-        })
-        .context("cannot start the thread that reads stdin")?;
-    Ok(receiver)
+            thread::yield_now();
+        }
+        0
+    }
+
+    /// Reads no more.
+    pub(super) fn close(&mut self) {
+        self.batches.close();
+    }
+}
+
+/// Waits until there is something to read, so that nobody who wants to know how much has been read has to wait for that.
+fn read_counted(chunk: &mut [u8], count: &Mutex<u64>) -> io::Result<usize> {
+    let stdin = rustix::stdio::stdin();
+    poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None)?;
+    let mut count = count
+        .lock()
+        .map_err(|_| io::Error::other("a thread has panicked"))?;
+    let bytes = rustix::io::read(stdin, chunk)?;
+    *count = count.saturating_add(bytes as u64);
+    Ok(bytes)
 }
 
 /// Gives lines to `take` until the input ends or `take` says no.
 fn read(
-    mut input: impl Read,
+    mut input: impl FnMut(&mut [u8]) -> io::Result<usize>,
     line_bytes_max: usize,
-    mut take: impl FnMut(Vec<Line>) -> bool,
+    mut take: impl FnMut(Batch) -> bool,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut splitter = Splitter::new(line_bytes_max);
+    let mut bytes = 0;
     loop {
-        let count = match input.read(&mut chunk) {
+        let count = match input(&mut chunk) {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
         let lines = splitter.push(&chunk[..count]);
-        if !lines.is_empty() && !take(lines) {
+        bytes += count as u64;
+        // Also without a line: who waits for what has been written learns that it has been read.
+        if !take(Batch { lines, bytes }) {
             return Ok(());
         }
     }
     if let Some(line) = splitter.finish() {
-        take(vec![line]);
+        let lines = vec![line];
+        take(Batch { lines, bytes });
     }
     Ok(())
 }
@@ -133,22 +197,25 @@ mod tests {
     /// Gives its bytes in pieces of one size.
     struct Pieces<'a>(&'a [u8], usize);
 
-    impl Read for Pieces<'_> {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    impl Pieces<'_> {
+        fn read(&mut self, into: &mut [u8]) -> usize {
             let count = self.1.min(self.0.len());
             into[..count].copy_from_slice(&self.0[..count]);
             self.0 = &self.0[count..];
-            Ok(count)
+            count
         }
     }
 
     fn lines(input: &[u8], piece: usize) -> Vec<(u64, Option<String>)> {
-        let mut all = Vec::new();
-        read(Pieces(input, piece), 10, |batch| {
-            all.extend(batch);
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        let mut pieces = Pieces(input, piece);
+        let take = |batch: Batch| {
+            all.extend(batch.lines);
+            bytes = batch.bytes;
             true
-        })
-        .unwrap();
+        };
+        read(|into| Ok(pieces.read(into)), 10, take).unwrap();
+        assert_eq!(bytes, input.len() as u64);
         all.into_iter()
             .map(|line| {
                 (

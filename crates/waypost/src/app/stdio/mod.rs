@@ -24,13 +24,13 @@ use super::leave::leave;
 use super::output::Output;
 use super::server::Registered;
 use super::signals::Signals;
-use input::Line;
+use input::{Batch, Input};
 use session::Session;
 
 /// What the program waits for when nothing else is to be done.
 enum Next {
     Event(Option<Event>),
-    Batch(Option<Vec<Line>>),
+    Batch(Option<Batch>),
     Line,
 }
 
@@ -43,9 +43,9 @@ pub(crate) async fn run(
     config: &Config,
 ) -> Result<Instant, Failure> {
     // A frame's worth of text may take more room as JSON.
-    let mut input = input::stdin(config.settings.frame_bytes_max.saturating_mul(2))?;
+    let mut input = Input::stdin(config.settings.frame_bytes_max.saturating_mul(2))?;
     let mut lines = std::collections::VecDeque::new();
-    let mut session = Session::new(server.peer.clone(), output);
+    let mut session = Session::new(server.peer.clone(), output, config.settings.send_deadline);
     let Registered {
         peer,
         events,
@@ -55,26 +55,33 @@ pub(crate) async fn run(
     session.registered(identity, *incarnation).await;
     events.include_operations().await;
 
-    // Set once: when nothing more is read, by when what is under way must have ended.
+    // Set once: by when what is under way must have ended.
     let mut closing: Option<Instant> = None;
+    // How far stdin has been read, and how far it is still read once that is set.
+    let (mut bytes, mut bytes_due) = (0, 0);
     let mut signalled = false;
     loop {
         session.settle().await;
-        if session.wants_to_quit() && closing.is_none() {
+        if session.wants_to_quit() {
             lines.clear();
-            input.close();
-            let by = Instant::now() + session.grace(config);
-            closing = Some(by);
-            output.patience().ends_at(by + config.drain_deadline);
+            bytes_due = 0;
+            if closing.is_none() {
+                input.close();
+                let by = Instant::now() + session.grace(config);
+                closing = Some(by);
+                output.patience().ends_at(by + config.drain_deadline);
+            }
         }
-        if session.stdout_is_gone() || (closing.is_some() && session.is_idle()) {
+        let is_read = closing.is_some() && lines.is_empty() && bytes >= bytes_due;
+        if session.stdout_is_gone() || (is_read && session.is_idle()) {
             break;
         }
-        let reads = closing.is_none() && session.admits();
+        let reads = !is_read && session.admits();
+        let expires_at = session.expires_at();
         let next = async {
             tokio::select! {
                 event = events.recv() => Next::Event(event),
-                batch = input.recv(), if reads && lines.is_empty() => Next::Batch(batch),
+                batch = input.next(), if reads && lines.is_empty() => Next::Batch(batch),
                 () = ready(()), if reads && !lines.is_empty() => Next::Line,
             }
         };
@@ -85,12 +92,19 @@ pub(crate) async fn run(
                 signalled = true;
                 // Half of the time is for what is under way, the rest for leaving.
                 let half = since + config.drain_deadline / 2;
+                if closing.is_none() {
+                    // What was written before the signal is still done.
+                    bytes_due = input.bytes_written();
+                }
                 closing = Some(closing.map_or(half, |closing| closing.min(half)));
-                lines.clear();
                 continue;
             }
             () = sleep_until(closing.unwrap_or_else(Instant::now)), if closing.is_some() => break,
             () = output.closed() => break,
+            () = sleep_until(expires_at.unwrap_or_else(Instant::now)), if expires_at.is_some() => {
+                session.expire().await;
+                continue;
+            }
             Some(ended) = session.running.next(), if !session.running.is_empty() => {
                 session.ended(ended);
                 continue;
@@ -104,7 +118,10 @@ pub(crate) async fn run(
                 session.show(event).await;
             }
             Next::Event(None) => break,
-            Next::Batch(Some(batch)) => lines.extend(batch),
+            Next::Batch(Some(batch)) => {
+                bytes = batch.bytes;
+                lines.extend(batch.lines);
+            }
             Next::Batch(None) => session.quit(),
             Next::Line => {
                 if let Some(line) = lines.pop_front() {

@@ -88,6 +88,11 @@ impl Sequencer {
         self.admit(id, behind.as_slice(), &after, touched)
     }
 
+    /// Whether an operation that has not ended waits for others.
+    pub(super) fn waits(&self, id: OpId) -> bool {
+        self.ops.get(&id).is_some_and(|entry| entry.waits_for > 0)
+    }
+
     /// The next operation that may start; it counts as started from here on.
     pub(super) fn start(&mut self) -> Option<OpId> {
         let id = self.ready.pop_front()?;

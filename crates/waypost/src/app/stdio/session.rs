@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::time::Instant;
 use waypost_peer::{Event, Peer, RequestToken};
 use waypost_session::BATCH_MAX;
 use waypost_types::{Address, Identity, Incarnation, Outcome};
@@ -30,12 +31,15 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct Session<'a> {
     peer: Peer,
     output: &'a Output,
+    send_deadline: Duration,
     stdout_is_gone: bool,
     incarnation: Incarnation,
     sequencer: Sequencer,
     admitted: Admitted,
     /// Admitted and not started.
     waiting: HashMap<OpId, (u64, Op)>,
+    /// By when those of them that owe an outcome must have started.
+    expiring: BTreeMap<OpId, Instant>,
     /// Started connects that wait for a batch.
     connects: VecDeque<Connect>,
     connect_batches: usize,
@@ -56,15 +60,17 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(peer: Peer, output: &'a Output) -> Self {
+    pub(super) fn new(peer: Peer, output: &'a Output, send_deadline: Duration) -> Self {
         Self {
             peer,
             output,
+            send_deadline,
             stdout_is_gone: false,
             incarnation: Incarnation(0),
             sequencer: Sequencer::default(),
             admitted: Admitted::default(),
             waiting: HashMap::new(),
+            expiring: BTreeMap::new(),
             connects: VecDeque::new(),
             connect_batches: 0,
             running: FuturesUnordered::new(),
@@ -163,7 +169,30 @@ impl<'a> Session<'a> {
             Op::Quit => return self.quit(),
         };
         self.admitted.insert(id, &op);
+        if matches!(op, Op::Send { ack: true, .. } | Op::Request { .. }) && self.sequencer.waits(id) {
+            self.expiring.insert(id, Instant::now() + self.send_deadline);
+        }
         self.waiting.insert(id, (line, op));
+    }
+
+    /// By when the next outcome is due of what has not started.
+    pub(super) fn expires_at(&self) -> Option<Instant> {
+        self.expiring.first_key_value().map(|(_, by)| *by)
+    }
+
+    /// What waits for others, such as the connect of its client in an outage of the store, has its outcome in time all the same.
+    pub(super) async fn expire(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.expiring.first_entry()
+            && *entry.get() <= now
+        {
+            let id = entry.remove_entry().0;
+            // It keeps its place in the order until its turn, and its room.
+            self.waiting.remove(&id);
+            if let Some(name) = self.admitted.settle(id) {
+                self.say(outcome(name.as_ref(), Outcome::Expired)).await;
+            }
+        }
     }
 
     /// Starts what may start and writes what has ended, until there is neither.
@@ -216,6 +245,9 @@ impl<'a> Session<'a> {
 
     async fn start_ready(&mut self) {
         while let Some(id) = self.sequencer.start() {
+            if !self.expiring.is_empty() {
+                self.expiring.remove(&id);
+            }
             match self.waiting.remove(&id) {
                 Some((line, Op::Connect { client })) => {
                     self.connects.push_back(Connect { op: id, client, line })
