@@ -11,6 +11,9 @@
 //!   here, and none at all means that the document stays. `touch` and `preserve_expiry`, which some servers lack, are not
 //!   used: a replacement sets the expiry that it names.
 //! - `exists` is an error for a missing key, `get` with an expiry or projections needs server-side extras: neither is used.
+//! - An append to a missing document is "not stored" to servers and "not found" to CAVES, Couchbase's mock; the latter the
+//!   SDK does not know as an answer to an append, and gives a failure without a kind. So after such a failure it is looked
+//!   whether there is a document at all.
 //! - A durability level that the server cannot do, and a document that is being written durably by somebody else, come as
 //!   an invalid argument and as a refusal: both are told apart here.
 //! - An empty list of authorities is an error, and not the default.
@@ -291,7 +294,14 @@ impl Docs {
             options = options.durability_level(level.clone());
         }
         let collection = self.collection.binary();
-        write(deadline, collection.append(key, value, options).boxed()).await
+        let wrote = write(deadline, collection.append(key, value, options).boxed()).await?;
+        if let Wrote::Unknown(fault) = &wrote
+            && fault.kind == ErrorKind::Unexpected
+            && matches!(self.get(key, deadline).await, Ok(None))
+        {
+            return Ok(Wrote::Refused);
+        }
+        Ok(wrote)
     }
 }
 

@@ -6,6 +6,7 @@ use super::bucket::{Bucket, Name};
 use super::frame::{Answer, Request};
 use super::memcached::{Link, Memcached};
 use super::opcode::status;
+use super::options::Manners;
 
 /// Where the documents are.
 #[derive(Debug)]
@@ -15,17 +16,23 @@ pub(super) enum Documents {
 }
 
 impl Documents {
-    pub(super) async fn start(in_memcached: bool) -> io::Result<Self> {
+    pub(super) async fn start(in_memcached: bool, manners: Manners) -> io::Result<Self> {
         Ok(if in_memcached {
             Self::Memcached(Memcached::start().await?)
         } else {
-            Self::Own(Bucket::default())
+            Self::Own(Bucket::new(manners))
         })
     }
 
     pub(super) fn clear(&self) {
         if let Self::Own(bucket) = self {
             bucket.clear();
+        }
+    }
+
+    pub(super) fn create_anew(&self) {
+        if let Self::Own(bucket) = self {
+            bucket.create_anew();
         }
     }
 
