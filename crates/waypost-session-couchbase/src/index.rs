@@ -23,12 +23,12 @@ use crate::sessions::holder;
 use crate::{log, members};
 
 const VERSION: u8 = 1;
-/// A segment that has reached this is full.
-const SEGMENT_BYTES: usize = 32 << 10;
+/// A segment that has reached this is full. A server writes and copies all of it for every append.
+const SEGMENT_BYTES: usize = 8 << 10;
 /// Full segments are looked through when they have this together, and twice as much as was left the last time.
 const CLEAN_BYTES: usize = 128 << 10;
 /// Most segments that one call looks through.
-const CLEAN_SEGMENTS: usize = 32;
+const CLEAN_SEGMENTS: usize = 128;
 /// How often a write is tried.
 const ROUNDS: usize = 32;
 /// More owners than this by one handle are forgotten: they begin new segments.
@@ -146,12 +146,13 @@ impl Index {
     }
 
     /// Looks through full segments of this handle's owners, if they have grown enough. `rest` is how long a segment must
-    /// have been full.
+    /// have been full; after `until` none is begun.
     pub(crate) async fn clean(
         &self,
         docs: &Docs,
         keys: &Keys,
         rest: Duration,
+        until: Instant,
         deadline: Instant,
     ) -> Result<(), Fault> {
         let writers: Vec<_> = {
@@ -167,7 +168,7 @@ impl Index {
                 continue;
             };
             while budget > 0
-                && Instant::now() < deadline
+                && Instant::now() < until
                 && let Some(segment) = next_to_clean(&writer, rest)
             {
                 budget -= 1;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use waypost_session::{ErrorKind, Released, Renewal, Restored, SessionStore, StoreError};
+use waypost_session::{BATCH_MAX, ErrorKind, Released, Renewal, Restored, SessionStore, StoreError};
 use waypost_session_couchbase::CouchbaseStore;
 use waypost_session_testkit::servers::couchbase::{CouchbaseCluster, CouchbaseOptions, Trouble, When};
 use waypost_types::{Owner, Session};
@@ -210,6 +210,46 @@ async fn a_hanging_node_gives_a_timeout() {
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     node.calm();
     store.claim(&owner, &address("b")).await.unwrap();
+}
+
+/// A batch has as long as its size needs, also where each request takes some milliseconds of the node's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_batch_goes_through_a_slow_node() {
+    let takes = Duration::from_millis(2)..Duration::from_millis(4);
+    let node = CouchbaseOptions::new().one_by_one(takes).start().await.unwrap();
+    let store = CouchbaseStore::connect(&node.url()).await.unwrap();
+    let owner = server(&store, "server").await;
+    let addresses: Vec<_> = (0..BATCH_MAX).map(|n| address(&format!("c{n}"))).collect();
+    let claimed = store.claim_many(&owner, &addresses).await.unwrap();
+    let seqs = claimed.iter().map(|claimed| claimed.seq);
+    let sessions: Vec<_> = addresses.iter().cloned().zip(seqs).collect();
+    let held = store.lookup_many(&addresses).await.unwrap();
+    for (session, (address, seq)) in held.into_iter().zip(&sessions) {
+        assert_eq!(session, Some(Session::new(owner.clone(), *seq)), "{address}");
+    }
+    let restored = store.restore_many(&owner, &sessions).await.unwrap();
+    assert!(restored.iter().all(|restored| *restored == Restored::Held));
+    let released = store.release_many(&owner, &sessions).await.unwrap();
+    assert!(released.iter().all(|released| *released == Released::Released));
+}
+
+/// The time that a batch has for its size is not time to wait for a node that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_does_not_wait_longer_for_a_hanging_node() {
+    let node = node().await;
+    let store = CouchbaseStore::connect(&format!("{}?timeout=500ms", node.url()))
+        .await
+        .unwrap();
+    let owner = server(&store, "server").await;
+    let addresses: Vec<_> = (0..BATCH_MAX).map(|n| address(&format!("c{n}"))).collect();
+    node.trouble(When::any(), usize::MAX, Trouble::Unanswered);
+    let start = Instant::now();
+    let error = store.lookup_many(&addresses).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let error = store.claim_many(&owner, &addresses).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    // Their sizes would give them seven seconds each.
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
 }
 
 /// An emptied bucket is noticed by the next renewal, and servers put back what they hold.

@@ -149,7 +149,7 @@ impl CouchbaseOptions {
         self
     }
 
-    /// The same, but each connection is served one request after the other, each of which takes so long.
+    /// The same, but each connection is served one request after the other, which take so long on average.
     #[must_use]
     pub fn one_by_one(mut self, takes: Range<Duration>) -> Self {
         self.pace = Pace::OneByOne(takes);
