@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
+use waypost_session::ErrorKind;
 use waypost_types::{Address, Owner};
 
 use crate::batch::each;
@@ -172,8 +173,13 @@ impl Index {
                 && let Some(segment) = next_to_clean(&writer, rest)
             {
                 budget -= 1;
-                self.clean_segment(docs, keys, &owner, segment.id, deadline)
-                    .await?;
+                match self.clean_segment(docs, keys, &owner, segment.id, deadline).await {
+                    // It stays, and the others are looked through.
+                    Err(fault) if fault.kind == ErrorKind::Corrupt => {
+                        tracing::warn!(%owner.identity, "{}", fault.message);
+                    }
+                    cleaned => cleaned?,
+                }
                 let mut state = lock(&writer);
                 state.full.pop_front();
                 state.round = state.round.saturating_sub(1);
@@ -199,7 +205,14 @@ impl Index {
                 .collect::<HashSet<_>>()
                 .into_iter()
                 .collect();
-            let holders = each(&unique, |address| holder(docs, keys, address, deadline)).await?;
+            let holders = each(&unique, |address| async move {
+                match holder(docs, keys, address, deadline).await {
+                    // What cannot be read is not known to be held.
+                    Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(None),
+                    holder => holder,
+                }
+            })
+            .await?;
             let held = unique
                 .iter()
                 .zip(holders)

@@ -282,6 +282,85 @@ async fn an_emptied_bucket_changes_the_generation_and_can_be_restored() {
     assert_eq!(renew(&owner).await.generation, after.generation);
 }
 
+/// So is one that was dropped and created anew, as it is when a mock that keeps nothing was started again: with another
+/// identity, and with revisions and versions that were there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_was_created_anew_is_an_emptied_one() {
+    let node = CouchbaseOptions::new().like_caves().start().await.unwrap();
+    let store = open(&node).await;
+    for round in 0..3 {
+        let owner = server(&store, "server").await;
+        let claimed = store.claim(&owner, &address("a")).await.unwrap();
+        let before = store
+            .renew(core::slice::from_ref(&owner), &location())
+            .await
+            .unwrap();
+        node.stop().await;
+        node.create_bucket_anew();
+        node.start_again().await.unwrap();
+        let back = Instant::now();
+        let after = loop {
+            match store.renew(core::slice::from_ref(&owner), &location()).await {
+                Ok(renewed) => break renewed,
+                Err(error) => assert!(back.elapsed() < Duration::from_secs(20), "{round}: {error}"),
+            }
+        };
+        assert_ne!(before.generation, after.generation, "{round}");
+        assert_eq!(after.renewals, [Renewal::Gone], "{round}");
+        let owner = server(&store, "server").await;
+        let restored = store
+            .restore_many(&owner, &[(address("a"), claimed.seq)])
+            .await
+            .unwrap();
+        assert_eq!(restored, [Restored::Held], "{round}");
+    }
+}
+
+/// What others have written to our keys is an error that says so, and harms nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_others_have_written_over_are_corrupt_and_no_others_are() {
+    let node = node().await;
+    let store = open(&node).await;
+    let owner = server(&store, "server").await;
+    let (a, b) = (address("a"), address("b"));
+    for address in [&a, &b] {
+        store.claim(&owner, address).await.unwrap();
+    }
+    let dead = server(&store, "dead").await;
+    store.claim(&dead, &address("left")).await.unwrap();
+    let other = server(&store, "other").await;
+    store.claim(&other, &address("left too")).await.unwrap();
+    for garbage in [&b"{\"json\":true}"[..], b"", b"\x01", b"\x01\x02", &[0xff; 300]] {
+        node.write_over("s:a", garbage);
+        let error = store.lookup(&a).await.map(|held| (garbage, held));
+        match error {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{garbage:?}: {error}"),
+            Ok((_, held)) => assert_eq!(held, None, "{garbage:?}"),
+        }
+        if let Err(error) = store.claim(&owner, &a).await {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{garbage:?}: {error}");
+        }
+        assert!(store.lookup(&b).await.unwrap().is_some(), "{garbage:?}");
+        let renewed = store
+            .renew(core::slice::from_ref(&owner), &location())
+            .await
+            .unwrap();
+        assert_eq!(renewed.renewals, [Renewal::Renewed], "{garbage:?}");
+    }
+    // A dead server's list that cannot be read leaves the others' to be read.
+    store.deregister(&dead).await.unwrap();
+    store.deregister(&other).await.unwrap();
+    node.write_over(":dead", b"garbage");
+    let mut removed = 0;
+    let start = Instant::now();
+    while removed < 1 {
+        assert!(start.elapsed() < Duration::from_secs(20), "one list stops all");
+        if let Ok(step) = store.reclaim(10).await {
+            removed += step.removed;
+        }
+    }
+}
+
 /// A server that a failover struck from the list of servers is in it again after its next renewal.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_list_of_servers_comes_back_by_renewals() {

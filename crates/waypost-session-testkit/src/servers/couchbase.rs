@@ -205,6 +205,11 @@ impl CouchbaseCluster {
         self.shared.documents.lose(part);
     }
 
+    /// Puts this into the documents whose keys contain `part`, as another program may. Not into those in `memcached`.
+    pub fn write_over(&self, part: &str, value: &[u8]) {
+        self.shared.documents.write_over(part, value);
+    }
+
     /// The keys of all documents, as text, sorted. Not those in `memcached`.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {

@@ -114,6 +114,17 @@ impl Bucket {
             .retain(|(_, key), _| !String::from_utf8_lossy(key).contains(part));
     }
 
+    pub(super) fn write_over(&self, part: &str, value: &[u8]) {
+        let state = &mut *self.lock();
+        let cas = state.next_cas();
+        for ((_, key), document) in &mut state.documents {
+            if String::from_utf8_lossy(key).contains(part) {
+                document.value = value.to_vec();
+                document.cas = cas;
+            }
+        }
+    }
+
     pub(super) fn keys(&self) -> Vec<String> {
         let state = self.lock();
         let mut keys: Vec<_> = state

@@ -42,6 +42,12 @@ impl Documents {
         }
     }
 
+    pub(super) fn write_over(&self, part: &str, value: &[u8]) {
+        if let Self::Own(bucket) = self {
+            bucket.write_over(part, value);
+        }
+    }
+
     pub(super) fn keys(&self) -> Vec<String> {
         match self {
             Self::Own(bucket) => bucket.keys(),
