@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
+use waypost_session::ErrorKind;
 use waypost_types::{Address, Owner};
 
 use crate::batch::each;
@@ -23,12 +24,12 @@ use crate::sessions::holder;
 use crate::{log, members};
 
 const VERSION: u8 = 1;
-/// A segment that has reached this is full.
-const SEGMENT_BYTES: usize = 32 << 10;
+/// A segment that has reached this is full. A server writes and copies all of it for every append.
+const SEGMENT_BYTES: usize = 8 << 10;
 /// Full segments are looked through when they have this together, and twice as much as was left the last time.
 const CLEAN_BYTES: usize = 128 << 10;
 /// Most segments that one call looks through.
-const CLEAN_SEGMENTS: usize = 32;
+const CLEAN_SEGMENTS: usize = 128;
 /// How often a write is tried.
 const ROUNDS: usize = 32;
 /// More owners than this by one handle are forgotten: they begin new segments.
@@ -146,12 +147,13 @@ impl Index {
     }
 
     /// Looks through full segments of this handle's owners, if they have grown enough. `rest` is how long a segment must
-    /// have been full.
+    /// have been full; after `until` none is begun.
     pub(crate) async fn clean(
         &self,
         docs: &Docs,
         keys: &Keys,
         rest: Duration,
+        until: Instant,
         deadline: Instant,
     ) -> Result<(), Fault> {
         let writers: Vec<_> = {
@@ -167,12 +169,17 @@ impl Index {
                 continue;
             };
             while budget > 0
-                && Instant::now() < deadline
+                && Instant::now() < until
                 && let Some(segment) = next_to_clean(&writer, rest)
             {
                 budget -= 1;
-                self.clean_segment(docs, keys, &owner, segment.id, deadline)
-                    .await?;
+                match self.clean_segment(docs, keys, &owner, segment.id, deadline).await {
+                    // It stays, and the others are looked through.
+                    Err(fault) if fault.kind == ErrorKind::Corrupt => {
+                        tracing::warn!(%owner.identity, "{}", fault.message);
+                    }
+                    cleaned => cleaned?,
+                }
                 let mut state = lock(&writer);
                 state.full.pop_front();
                 state.round = state.round.saturating_sub(1);
@@ -198,7 +205,14 @@ impl Index {
                 .collect::<HashSet<_>>()
                 .into_iter()
                 .collect();
-            let holders = each(&unique, |address| holder(docs, keys, address, deadline)).await?;
+            let holders = each(&unique, |address| async move {
+                match holder(docs, keys, address, deadline).await {
+                    // What cannot be read is not known to be held.
+                    Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(None),
+                    holder => holder,
+                }
+            })
+            .await?;
             let held = unique
                 .iter()
                 .zip(holders)

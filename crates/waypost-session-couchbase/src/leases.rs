@@ -24,6 +24,14 @@ const ROUNDS: u32 = 64;
 /// A lease's document and its version.
 type Found = Option<(LeaseDoc, u64)>;
 
+/// What is known of the leases of some identities.
+#[derive(Default)]
+pub(crate) struct Live {
+    pub(crate) leases: Vec<Lease>,
+    /// Whether these live is not known.
+    pub(crate) unreadable: Vec<Identity>,
+}
+
 /// What to do with a lease.
 enum Step<T> {
     Answer(T),
@@ -199,24 +207,40 @@ impl CouchbaseStore {
     pub(crate) async fn live_leases(&self, docs: &Docs, deadline: Instant) -> Result<Vec<Lease>, Fault> {
         let members = members::read(docs, &self.keys, deadline).await?;
         let identities = members.identities();
-        let live = self.live(docs, identities.iter().cloned(), deadline).await?;
+        let live = self
+            .live(docs, identities.iter().cloned(), deadline)
+            .await?
+            .leases;
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         watch.retain(|identity, _| identities.binary_search(identity).is_ok());
         Ok(live)
     }
 
-    /// The leases of these identities that are live, as of now.
+    /// The leases of these identities that are live, as of now. One that cannot be read is nobody else's trouble.
     pub(crate) async fn live(
         &self,
         docs: &Docs,
         identities: impl IntoIterator<Item = Identity>,
         deadline: Instant,
-    ) -> Result<Vec<Lease>, Fault> {
-        let leases = each(identities, |identity| async move {
-            self.live_one(docs, &identity, deadline).await
+    ) -> Result<Live, Fault> {
+        let found = each(identities, |identity| async move {
+            match self.live_one(docs, &identity, deadline).await {
+                Err(fault) if fault.kind == ErrorKind::Corrupt => {
+                    tracing::warn!(%identity, "{}", fault.message);
+                    Ok(Err(identity))
+                }
+                lease => lease.map(Ok),
+            }
         })
         .await?;
-        Ok(leases.into_iter().flatten().collect())
+        let mut live = Live::default();
+        for lease in found {
+            match lease {
+                Ok(lease) => live.leases.extend(lease),
+                Err(identity) => live.unreadable.push(identity),
+            }
+        }
+        Ok(live)
     }
 
     /// One identity's lease, if it is live. A lease that has lapsed is marked as over on the way, for everybody: so all

@@ -8,18 +8,21 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
-use waypost_session::Reclaimed;
+use waypost_session::{ErrorKind, Reclaimed};
 use waypost_types::{Address, Owner};
 
 use crate::CouchbaseStore;
 use crate::batch::each;
 use crate::fault::Fault;
+use crate::leases::Live;
 use crate::sdk::{Docs, Wrote};
 use crate::sessions::{Step, change};
 use crate::{index, members};
 
 /// Most addresses that one call looks at.
 const LOOKS_MAX: usize = 4096;
+/// Of these, so many at a time.
+const CHUNK: usize = 256;
 /// How often the list of owners is written anew in one call.
 const ROUNDS: usize = 8;
 
@@ -29,13 +32,24 @@ pub(crate) struct Graveyard {
     graves: Mutex<HashMap<Owner, Grave>>,
 }
 
-/// How far one dead owner has been dealt with.
+/// How far one dead owner has been dealt with. All that its lists name is looked at twice, a rest apart: a claim may have been
+/// under way the first time.
 #[derive(Debug, Clone, Default)]
 struct Grave {
-    /// For each segment, how many of its entries have been dealt with.
-    done: HashMap<u64, usize>,
-    /// When everything had been, and by which versions of the lists.
-    clean: Option<(u64, Instant)>,
+    /// For each segment, how much of it has been looked at this time.
+    looked: HashMap<u64, Looked>,
+    /// When all had been looked at, and which versions the lists had.
+    rests: Option<(u64, Instant)>,
+    /// The versions that the lists had before the rest: it is the second time.
+    before: Option<u64>,
+}
+
+/// How much of one segment has been looked at.
+#[derive(Debug, Clone, Copy, Default)]
+struct Looked {
+    entries: usize,
+    /// The version of which that was all.
+    all_of: Option<u64>,
 }
 
 /// What one step may still do.
@@ -50,7 +64,7 @@ impl Budget {
         if Instant::now() >= self.until {
             return 0;
         }
-        self.removals.min(self.looks)
+        self.removals.min(self.looks).min(CHUNK)
     }
 }
 
@@ -64,6 +78,15 @@ enum Visit {
     Empty,
 }
 
+/// What a look through a segment came to.
+enum Look {
+    /// All of this version.
+    All(u64),
+    Missing,
+    /// The budget was used up before the end.
+    Unfinished,
+}
+
 impl CouchbaseStore {
     pub(crate) async fn reclaim_some(
         &self,
@@ -71,18 +94,19 @@ impl CouchbaseStore {
         budget: usize,
         deadline: Instant,
     ) -> Result<Reclaimed, Fault> {
-        let now = Instant::now();
+        let upkeep = Instant::now() + self.settings.timeout / 2;
+        self.index
+            .clean(docs, &self.keys, self.rest, upkeep, deadline)
+            .await?;
+        // Time of its own: upkeep that always takes all of its own keeps nobody from being reclaimed.
         let mut left = Budget {
             removals: budget,
             looks: LOOKS_MAX,
-            // Leaves time to finish what is under way.
-            until: now + deadline.saturating_duration_since(now) / 2,
+            until: Instant::now() + self.settings.timeout / 2,
         };
-        self.index.clean(docs, &self.keys, self.rest, left.until).await?;
         let members = members::read(docs, &self.keys, deadline).await?;
-        let live: HashMap<_, _> = self
-            .live(docs, members.identities(), deadline)
-            .await?
+        let Live { leases, unreadable } = self.live(docs, members.identities(), deadline).await?;
+        let live: HashMap<_, _> = leases
             .into_iter()
             .map(|lease| (lease.owner.identity, lease.owner.incarnation))
             .collect();
@@ -90,6 +114,7 @@ impl CouchbaseStore {
             .owners
             .into_iter()
             .filter(|owner| live.get(&owner.identity) != Some(&owner.incarnation))
+            .filter(|owner| !unreadable.contains(&owner.identity))
             .collect();
         self.graveyard.keep(&dead);
         let (mut empty, mut more) = (Vec::new(), false);
@@ -103,6 +128,9 @@ impl CouchbaseStore {
                 Ok(Visit::Unfinished) => {
                     more = true;
                     break;
+                }
+                Err(fault) if fault.kind == ErrorKind::Corrupt => {
+                    tracing::warn!(%owner.identity, "what this server left behind stays: {}", fault.message);
                 }
                 Err(fault) => return Err(fault.sent_if(left.removals < budget)),
             }
@@ -122,63 +150,88 @@ impl CouchbaseStore {
         left: &mut Budget,
         deadline: Instant,
     ) -> Result<Visit, Fault> {
-        let rested = match grave.clean {
+        match grave.rests {
             Some((_, since)) if since.elapsed() < self.rest => return Ok(Visit::Clean),
             Some((versions, _)) => {
-                // Once more, since a claim may have been under way the first time.
-                grave.done.clear();
-                Some(versions)
+                *grave = Grave {
+                    before: Some(versions),
+                    ..Grave::default()
+                }
             }
-            None => None,
-        };
+            None => {}
+        }
         if left.chunk() == 0 {
             return Ok(Visit::Unfinished);
         }
-        let mut versions = DefaultHasher::new();
         let list = index::read_segments(docs, &self.keys, owner, deadline).await?;
         let (ids, list_cas) = list.map_or((Vec::new(), None), |(ids, cas)| (ids, Some(cas)));
-        list_cas.hash(&mut versions);
         let mut segments = Vec::new();
         for id in ids {
-            let Some((addresses, cas)) = index::read_segment(docs, &self.keys, owner, id, deadline).await?
-            else {
-                continue;
+            let cas = match grave.looked.get(&id).and_then(|looked| looked.all_of) {
+                // If it has changed since, its version shows it in the end.
+                Some(cas) => cas,
+                None => match self.look_through(docs, owner, id, grave, left, deadline).await? {
+                    Look::All(cas) => cas,
+                    Look::Missing => continue,
+                    Look::Unfinished => return Ok(Visit::Unfinished),
+                },
             };
-            cas.hash(&mut versions);
             segments.push((id, cas));
-            let done = grave.done.entry(id).or_default();
-            while *done < addresses.len() {
-                let chunk = left.chunk().min(addresses.len() - *done);
-                if chunk == 0 {
-                    grave.clean = None;
-                    return Ok(Visit::Unfinished);
-                }
-                let some = &addresses[*done..*done + chunk];
-                left.removals -= self.vacate(docs, owner, some, deadline).await?;
-                left.looks -= chunk;
-                *done += chunk;
-            }
         }
+        let mut versions = DefaultHasher::new();
+        (list_cas, &segments).hash(&mut versions);
         let versions = versions.finish();
-        if rested != Some(versions) {
-            grave.clean = Some((versions, Instant::now()));
+        if grave.before != Some(versions) {
+            *grave = Grave {
+                rests: Some((versions, Instant::now())),
+                ..Grave::default()
+            };
             return Ok(Visit::Clean);
         }
-        for (id, cas) in segments {
+        let removed = each(segments, |(id, cas)| async move {
             let wrote = docs.remove(&self.keys.segment(owner, id), cas, deadline).await?;
-            if !matches!(wrote, Wrote::Done) {
-                grave.clean = None;
-                return Ok(Visit::Clean);
-            }
-        }
-        if let Some(cas) = list_cas {
+            Ok(matches!(wrote, Wrote::Done))
+        });
+        let mut all = removed.await?.into_iter().all(|removed| removed);
+        if all && let Some(cas) = list_cas {
             let wrote = docs.remove(&self.keys.segments(owner), cas, deadline).await?;
-            if !matches!(wrote, Wrote::Done) {
-                grave.clean = None;
-                return Ok(Visit::Clean);
-            }
+            all = matches!(wrote, Wrote::Done);
+        }
+        if !all {
+            // Something was added: once more from the beginning.
+            *grave = Grave::default();
+            return Ok(Visit::Clean);
         }
         Ok(Visit::Empty)
+    }
+
+    /// Frees what one segment names and this dead owner still holds.
+    async fn look_through(
+        &self,
+        docs: &Docs,
+        owner: &Owner,
+        id: u64,
+        grave: &mut Grave,
+        left: &mut Budget,
+        deadline: Instant,
+    ) -> Result<Look, Fault> {
+        let found = index::read_segment(docs, &self.keys, owner, id, deadline).await?;
+        let Some((addresses, cas)) = found else {
+            return Ok(Look::Missing);
+        };
+        let looked = grave.looked.entry(id).or_default();
+        while looked.entries < addresses.len() {
+            let chunk = left.chunk().min(addresses.len() - looked.entries);
+            if chunk == 0 {
+                return Ok(Look::Unfinished);
+            }
+            let some = &addresses[looked.entries..looked.entries + chunk];
+            left.removals -= self.vacate(docs, owner, some, deadline).await?;
+            left.looks -= chunk;
+            looked.entries += chunk;
+        }
+        looked.all_of = Some(cas);
+        Ok(Look::All(cas))
     }
 
     /// Frees those of the addresses that this dead owner still holds, and says how many.
@@ -190,7 +243,7 @@ impl CouchbaseStore {
         deadline: Instant,
     ) -> Result<usize, Fault> {
         let freed = each(addresses, |address| async move {
-            change(docs, &self.keys, address, None, deadline, |entry| {
+            let freed = change(docs, &self.keys, address, None, deadline, |entry| {
                 Ok(match entry {
                     Some(entry) if entry.session.as_ref().is_some_and(|held| held.owner == *owner) => {
                         Step::Write {
@@ -201,8 +254,12 @@ impl CouchbaseStore {
                     }
                     _ => Step::Answer(false),
                 })
-            })
-            .await
+            });
+            match freed.await {
+                // Whoever holds it, it is not known to be this owner.
+                Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(false),
+                freed => freed,
+            }
         })
         .await?;
         Ok(freed.into_iter().filter(|freed| *freed).count())

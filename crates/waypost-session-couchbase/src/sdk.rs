@@ -11,6 +11,9 @@
 //!   here, and none at all means that the document stays. `touch` and `preserve_expiry`, which some servers lack, are not
 //!   used: a replacement sets the expiry that it names.
 //! - `exists` is an error for a missing key, `get` with an expiry or projections needs server-side extras: neither is used.
+//! - An append to a missing document is "not stored" to servers and "not found" to CAVES, Couchbase's mock; the latter the
+//!   SDK does not know as an answer to an append, and gives a failure without a kind. So after such a failure it is looked
+//!   whether there is a document at all.
 //! - A durability level that the server cannot do, and a document that is being written durably by somebody else, come as
 //!   an invalid argument and as a refusal: both are told apart here.
 //! - An empty list of authorities is an error, and not the default.
@@ -80,6 +83,8 @@ pub(crate) enum Wrote {
 pub(crate) struct Docs {
     collection: Collection,
     durability: Option<DurabilityLevel>,
+    /// How long one request may take, whatever time its call has left.
+    timeout: Duration,
     pub(crate) gates: Gates,
     /// The collection works as long as this lives.
     _cluster: Cluster,
@@ -173,10 +178,11 @@ impl Docs {
             let docs = Self {
                 collection,
                 durability: settings.durability.level(),
+                timeout: settings.timeout,
                 gates: Gates::default(),
                 _cluster: cluster,
             };
-            match docs.get(&probe, deadline).await {
+            match docs.get_by(&probe, deadline).await {
                 Err(fault) if fault.kind == ErrorKind::Timeout && ready.is_err() => Err(late()),
                 Err(fault) => Err(fault),
                 Ok(_) => Ok(docs),
@@ -186,8 +192,18 @@ impl Docs {
         opened.unwrap_or_else(|_| Err(late()))
     }
 
+    /// By when a request has to be answered, for a call that ends at `deadline`: a large batch has time for all of its
+    /// requests, and none to wait for one.
+    fn within(&self, deadline: Instant) -> Instant {
+        deadline.min(Instant::now() + self.timeout)
+    }
+
     /// The document, `None` when there is none.
     pub(crate) async fn get(&self, key: &str, deadline: Instant) -> Result<Option<Doc>, Fault> {
+        self.get_by(key, self.within(deadline)).await
+    }
+
+    async fn get_by(&self, key: &str, deadline: Instant) -> Result<Option<Doc>, Fault> {
         match self.get_once(key, half_way(deadline)).await {
             Err(fault) if matches!(fault.kind, ErrorKind::Timeout | ErrorKind::Unexpected) => {}
             answer => return answer,
@@ -231,7 +247,7 @@ impl Docs {
             options = options.expiry(seconds(expiry));
         }
         write(
-            deadline,
+            self.within(deadline),
             self.collection.insert_raw(key, value, binary(), options).boxed(),
         )
         .await
@@ -254,7 +270,7 @@ impl Docs {
             options = options.expiry(seconds(expiry));
         }
         write(
-            deadline,
+            self.within(deadline),
             self.collection.replace_raw(key, value, binary(), options).boxed(),
         )
         .await
@@ -281,7 +297,11 @@ impl Docs {
         if let Some(level) = &self.durability {
             options = options.durability_level(level.clone());
         }
-        write(deadline, self.collection.remove(key, options).boxed()).await
+        write(
+            self.within(deadline),
+            self.collection.remove(key, options).boxed(),
+        )
+        .await
     }
 
     /// Adds to the end of a document that must exist.
@@ -291,7 +311,15 @@ impl Docs {
             options = options.durability_level(level.clone());
         }
         let collection = self.collection.binary();
-        write(deadline, collection.append(key, value, options).boxed()).await
+        let call = collection.append(key, value, options).boxed();
+        let wrote = write(self.within(deadline), call).await?;
+        if let Wrote::Unknown(fault) = &wrote
+            && fault.kind == ErrorKind::Unexpected
+            && matches!(self.get(key, deadline).await, Ok(None))
+        {
+            return Ok(Wrote::Refused);
+        }
+        Ok(wrote)
     }
 }
 

@@ -239,6 +239,7 @@ impl CouchbaseStore {
         let live: BTreeSet<_> = self
             .live(docs, identities, deadline)
             .await?
+            .leases
             .into_iter()
             .map(|lease| lease.owner)
             .collect();

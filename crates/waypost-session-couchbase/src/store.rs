@@ -23,6 +23,10 @@ use crate::settings::{SCHEMES, Settings};
 
 /// How long a network may hold a write back.
 const REST_MIN: Duration = Duration::from_secs(10);
+/// How much longer a call may take for each entry.
+const PER_ENTRY: Duration = Duration::from_millis(12);
+/// As what a call counts that does as much as there is to do.
+const MANY: usize = BATCH_MAX;
 
 /// The session store on Couchbase Server.
 ///
@@ -81,7 +85,7 @@ impl CouchbaseStore {
         members::read(&docs, &keys, deadline).await.map_err(wrong)?;
         Ok(Self {
             client,
-            rest: settings.timeout * 2 + REST_MIN,
+            rest: longest(&settings, MANY) + settings.timeout + REST_MIN,
             settings,
             keys,
             index: Index::default(),
@@ -103,16 +107,17 @@ impl CouchbaseStore {
         registry.register(&SCHEMES, open)
     }
 
-    /// Runs one verb on the open collection, within the time-out.
+    /// Runs one verb for so many entries on the open collection, within its time.
     async fn run<T>(
         &self,
         verb: Verb,
+        entries: usize,
         call: impl AsyncFnOnce(&Docs, Instant) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
         let Some(docs) = self.client.docs() else {
             return Err(Fault::closed().into_error(verb, false));
         };
-        let deadline = Instant::now() + self.settings.timeout;
+        let deadline = Instant::now() + longest(&self.settings, entries);
         let result = timeout_at(deadline, call(&docs, deadline)).await;
         let result = result.unwrap_or_else(|_| Err(Fault::late()));
         result.map_err(|fault| {
@@ -123,6 +128,11 @@ impl CouchbaseStore {
             fault.into_error(verb, true)
         })
     }
+}
+
+/// How long a call for so many entries may take: on a slow node those of a batch are served one after the other.
+fn longest(settings: &Settings, entries: usize) -> Duration {
+    settings.timeout + PER_ENTRY * u32::try_from(entries).unwrap_or(u32::MAX)
 }
 
 /// Refuses a batch that is too large.
@@ -147,7 +157,7 @@ impl SessionStore for CouchbaseStore {
         location: &Location,
         term: Duration,
     ) -> Result<Incarnation, StoreError> {
-        self.run(Verb::write("register"), async |docs, deadline| {
+        self.run(Verb::write("register"), 1, async |docs, deadline| {
             self.register_one(docs, identity, location, term, deadline).await
         })
         .await
@@ -155,28 +165,28 @@ impl SessionStore for CouchbaseStore {
 
     async fn renew(&self, owners: &[Owner], location: &Location) -> Result<Renewed, StoreError> {
         check_batch("renew", owners.len())?;
-        self.run(Verb::write("renew"), async |docs, deadline| {
+        self.run(Verb::write("renew"), owners.len(), async |docs, deadline| {
             self.renew_batch(docs, owners, location, deadline).await
         })
         .await
     }
 
     async fn drain(&self, owner: &Owner) -> Result<Renewal, StoreError> {
-        self.run(Verb::write("drain"), async |docs, deadline| {
+        self.run(Verb::write("drain"), 1, async |docs, deadline| {
             self.drain_one(docs, owner, deadline).await
         })
         .await
     }
 
     async fn deregister(&self, owner: &Owner) -> Result<(), StoreError> {
-        self.run(Verb::write("deregister"), async |docs, deadline| {
+        self.run(Verb::write("deregister"), 1, async |docs, deadline| {
             self.deregister_one(docs, owner, deadline).await
         })
         .await
     }
 
     async fn peers(&self) -> Result<Vec<Lease>, StoreError> {
-        self.run(Verb::read("peers"), async |docs, deadline| {
+        self.run(Verb::read("peers"), MANY, async |docs, deadline| {
             self.live_leases(docs, deadline).await
         })
         .await
@@ -184,7 +194,7 @@ impl SessionStore for CouchbaseStore {
 
     async fn claim_many(&self, owner: &Owner, addresses: &[Address]) -> Result<Vec<Claimed>, StoreError> {
         check_batch("claim", addresses.len())?;
-        self.run(Verb::write("claim"), async |docs, deadline| {
+        self.run(Verb::write("claim"), addresses.len(), async |docs, deadline| {
             self.claim_batch(docs, owner, addresses, deadline).await
         })
         .await
@@ -196,7 +206,7 @@ impl SessionStore for CouchbaseStore {
         sessions: &[(Address, Seq)],
     ) -> Result<Vec<Released>, StoreError> {
         check_batch("release", sessions.len())?;
-        self.run(Verb::write("release"), async |docs, deadline| {
+        self.run(Verb::write("release"), sessions.len(), async |docs, deadline| {
             self.release_batch(docs, owner, sessions, deadline).await
         })
         .await
@@ -208,7 +218,7 @@ impl SessionStore for CouchbaseStore {
         sessions: &[(Address, Seq)],
     ) -> Result<Vec<Restored>, StoreError> {
         check_batch("restore", sessions.len())?;
-        self.run(Verb::write("restore"), async |docs, deadline| {
+        self.run(Verb::write("restore"), sessions.len(), async |docs, deadline| {
             self.restore_batch(docs, owner, sessions, deadline).await
         })
         .await
@@ -216,14 +226,14 @@ impl SessionStore for CouchbaseStore {
 
     async fn lookup_many(&self, addresses: &[Address]) -> Result<Vec<Option<Session>>, StoreError> {
         check_batch("lookup", addresses.len())?;
-        self.run(Verb::read("lookup"), async |docs, deadline| {
+        self.run(Verb::read("lookup"), addresses.len(), async |docs, deadline| {
             self.lookup_batch(docs, addresses, deadline).await
         })
         .await
     }
 
     async fn reclaim(&self, budget: usize) -> Result<Reclaimed, StoreError> {
-        self.run(Verb::write("reclaim"), async |docs, deadline| {
+        self.run(Verb::write("reclaim"), MANY, async |docs, deadline| {
             self.reclaim_some(docs, budget, deadline).await
         })
         .await

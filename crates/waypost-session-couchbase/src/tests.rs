@@ -27,7 +27,8 @@ async fn open(node: &CouchbaseCluster, keys: Keys) -> CouchbaseStore {
 async fn server(store: &CouchbaseStore, name: &str) -> Owner {
     let identity = Identity::new(name).unwrap();
     let location = Location::new("tcp://192.0.2.1:4500").unwrap();
-    let term = Duration::from_secs(60);
+    // Longer than any of this takes, on however busy a machine.
+    let term = Duration::from_secs(600);
     let incarnation = store.register(&identity, &location, term).await.unwrap();
     Owner::new(identity, incarnation)
 }
@@ -107,7 +108,7 @@ async fn the_index_of_a_server_with_coming_and_going_clients_stays_small_and_com
         store.reclaim(100).await.unwrap();
         most = most.max(segments());
     }
-    assert!((3..=8).contains(&most), "{most} segments at most");
+    assert!((3..=16).contains(&most), "{most} segments at most");
     store.deregister(&owner).await.unwrap();
     let mut removed = 0;
     while removed < stay.len() {
@@ -163,4 +164,62 @@ async fn nothing_of_a_dead_server_is_left_and_its_late_claims_are_found() {
     for address in [first, late, straddling] {
         assert_eq!(store.claim(&next, &address).await.unwrap().displaced, None);
     }
+}
+
+/// More than one call looks at: their sessions go by and by, and then the lists that they were found by.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_a_dead_server_with_many_clients() {
+    const CLIENTS: usize = 6000;
+    let node = CouchbaseOptions::new().start().await.unwrap();
+    let store = open(&node, Keys::new("waypost:")).await;
+    let owner = server(&store, "server").await;
+    let addresses: Vec<_> = (0..CLIENTS)
+        .map(|n| Address::new(&format!("client-{n}")).unwrap())
+        .collect();
+    for some in addresses.chunks(1000) {
+        store.claim_many(&owner, some).await.unwrap();
+    }
+    store.deregister(&owner).await.unwrap();
+    let is_list = |key: &String| key.contains(":i:") || key.contains(":o:");
+    let (mut removed, mut calls) = (0, 0);
+    while removed < CLIENTS || node.keys().iter().any(is_list) {
+        assert!(calls < 60, "{removed} sessions are removed, and the lists stay");
+        removed += store.reclaim(1000).await.unwrap().removed;
+        calls += 1;
+    }
+    assert_eq!(removed, CLIENTS);
+}
+
+/// Upkeep that takes longer than it should goes on with the next call, and keeps nobody from reclaiming.
+#[tokio::test(flavor = "multi_thread")]
+async fn upkeep_and_reclaiming_both_go_on_at_a_slow_node() {
+    let takes = Duration::from_millis(2)..Duration::from_millis(4);
+    let node = CouchbaseOptions::new().one_by_one(takes).start().await.unwrap();
+    let store = open(&node, Keys::new("waypost:")).await;
+    let owner = server(&store, "server").await;
+    let dead = server(&store, "dead").await;
+    let left = Address::new("left").unwrap();
+    store.claim(&dead, &left).await.unwrap();
+    store.deregister(&dead).await.unwrap();
+    // What has been claimed and released long ago: to look it all up takes some ten times as long as a call has.
+    let docs = docs(&store);
+    for round in 0..30 {
+        let addresses: Vec<_> = (0..500)
+            .map(|n| Address::new(&format!("client-{round}-{n}")).unwrap())
+            .collect();
+        store
+            .index
+            .add(&docs, &store.keys, &owner, &addresses, soon())
+            .await
+            .unwrap();
+    }
+    let segments = || {
+        let is_segment = |key: &&String| key.contains(":i:") && key.ends_with(":server");
+        node.keys().iter().filter(is_segment).count()
+    };
+    let before = segments();
+    assert_eq!(store.reclaim(10).await.unwrap().removed, 1);
+    assert_eq!(store.lookup(&left).await.unwrap(), None);
+    store.reclaim(10).await.unwrap();
+    assert!(segments() < before, "{} of {before} segments", segments());
 }

@@ -1,9 +1,11 @@
 //! Runs the stand-in for Couchbase until it is killed, for trying things by hand, and prints its store URL. It is not
-//! Couchbase, and forgets everything at its end. With the argument `tls` it serves TLS; with a number, so many nodes.
+//! Couchbase, and forgets everything at its end. With the argument `tls` it serves TLS; with `caves` it answers as that mock
+//! does; with `late` each answer comes 2 to 5 ms later; with a number, it has so many nodes.
 //!
-//! `cargo run -p waypost-session-testkit --features couchbase --example couchbase_stand_in -- [tls] [NODES]`
+//! `cargo run -p waypost-session-testkit --features couchbase --example couchbase_stand_in -- [tls] [caves] [late] [NODES]`
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use waypost_session_testkit::servers::couchbase::CouchbaseOptions;
 
@@ -14,7 +16,14 @@ async fn main() -> std::io::Result<()> {
         options = match argument.parse() {
             Ok(nodes) => options.nodes(nodes),
             Err(_) if argument == "tls" => options.tls(),
-            Err(_) => return Err(std::io::Error::other("arguments are `tls` and a number of nodes")),
+            Err(_) if argument == "caves" => options.like_caves(),
+            Err(_) if argument == "late" => {
+                options.with_latency(Duration::from_millis(2)..Duration::from_millis(5))
+            }
+            Err(_) => {
+                let known = "arguments are `tls`, `caves`, `late` and a number of nodes";
+                return Err(std::io::Error::other(known));
+            }
         };
     }
     let cluster = options.start().await?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use waypost_session::{ErrorKind, Released, Renewal, Restored, SessionStore, StoreError};
+use waypost_session::{BATCH_MAX, ErrorKind, Released, Renewal, Restored, SessionStore, StoreError};
 use waypost_session_couchbase::CouchbaseStore;
 use waypost_session_testkit::servers::couchbase::{CouchbaseCluster, CouchbaseOptions, Trouble, When};
 use waypost_types::{Owner, Session};
@@ -212,6 +212,46 @@ async fn a_hanging_node_gives_a_timeout() {
     store.claim(&owner, &address("b")).await.unwrap();
 }
 
+/// A batch has as long as its size needs, also where each request takes some milliseconds of the node's time.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_batch_goes_through_a_slow_node() {
+    let takes = Duration::from_millis(2)..Duration::from_millis(4);
+    let node = CouchbaseOptions::new().one_by_one(takes).start().await.unwrap();
+    let store = CouchbaseStore::connect(&node.url()).await.unwrap();
+    let owner = server(&store, "server").await;
+    let addresses: Vec<_> = (0..BATCH_MAX).map(|n| address(&format!("c{n}"))).collect();
+    let claimed = store.claim_many(&owner, &addresses).await.unwrap();
+    let seqs = claimed.iter().map(|claimed| claimed.seq);
+    let sessions: Vec<_> = addresses.iter().cloned().zip(seqs).collect();
+    let held = store.lookup_many(&addresses).await.unwrap();
+    for (session, (address, seq)) in held.into_iter().zip(&sessions) {
+        assert_eq!(session, Some(Session::new(owner.clone(), *seq)), "{address}");
+    }
+    let restored = store.restore_many(&owner, &sessions).await.unwrap();
+    assert!(restored.iter().all(|restored| *restored == Restored::Held));
+    let released = store.release_many(&owner, &sessions).await.unwrap();
+    assert!(released.iter().all(|released| *released == Released::Released));
+}
+
+/// The time that a batch has for its size is not time to wait for a node that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_does_not_wait_longer_for_a_hanging_node() {
+    let node = node().await;
+    let store = CouchbaseStore::connect(&format!("{}?timeout=500ms", node.url()))
+        .await
+        .unwrap();
+    let owner = server(&store, "server").await;
+    let addresses: Vec<_> = (0..BATCH_MAX).map(|n| address(&format!("c{n}"))).collect();
+    node.trouble(When::any(), usize::MAX, Trouble::Unanswered);
+    let start = Instant::now();
+    let error = store.lookup_many(&addresses).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let error = store.claim_many(&owner, &addresses).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    // Their sizes would give them seven seconds each.
+    assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+}
+
 /// An emptied bucket is noticed by the next renewal, and servers put back what they hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_bucket_changes_the_generation_and_can_be_restored() {
@@ -240,6 +280,85 @@ async fn an_emptied_bucket_changes_the_generation_and_can_be_restored() {
     let again = other.claim(&owner, &address("a")).await.unwrap();
     assert!(again.seq > claimed.seq);
     assert_eq!(renew(&owner).await.generation, after.generation);
+}
+
+/// So is one that was dropped and created anew, as it is when a mock that keeps nothing was started again: with another
+/// identity, and with revisions and versions that were there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_was_created_anew_is_an_emptied_one() {
+    let node = CouchbaseOptions::new().like_caves().start().await.unwrap();
+    let store = open(&node).await;
+    for round in 0..3 {
+        let owner = server(&store, "server").await;
+        let claimed = store.claim(&owner, &address("a")).await.unwrap();
+        let before = store
+            .renew(core::slice::from_ref(&owner), &location())
+            .await
+            .unwrap();
+        node.stop().await;
+        node.create_bucket_anew();
+        node.start_again().await.unwrap();
+        let back = Instant::now();
+        let after = loop {
+            match store.renew(core::slice::from_ref(&owner), &location()).await {
+                Ok(renewed) => break renewed,
+                Err(error) => assert!(back.elapsed() < Duration::from_secs(20), "{round}: {error}"),
+            }
+        };
+        assert_ne!(before.generation, after.generation, "{round}");
+        assert_eq!(after.renewals, [Renewal::Gone], "{round}");
+        let owner = server(&store, "server").await;
+        let restored = store
+            .restore_many(&owner, &[(address("a"), claimed.seq)])
+            .await
+            .unwrap();
+        assert_eq!(restored, [Restored::Held], "{round}");
+    }
+}
+
+/// What others have written to our keys is an error that says so, and harms nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_others_have_written_over_are_corrupt_and_no_others_are() {
+    let node = node().await;
+    let store = open(&node).await;
+    let owner = server(&store, "server").await;
+    let (a, b) = (address("a"), address("b"));
+    for address in [&a, &b] {
+        store.claim(&owner, address).await.unwrap();
+    }
+    let dead = server(&store, "dead").await;
+    store.claim(&dead, &address("left")).await.unwrap();
+    let other = server(&store, "other").await;
+    store.claim(&other, &address("left too")).await.unwrap();
+    for garbage in [&b"{\"json\":true}"[..], b"", b"\x01", b"\x01\x02", &[0xff; 300]] {
+        node.write_over("s:a", garbage);
+        let error = store.lookup(&a).await.map(|held| (garbage, held));
+        match error {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{garbage:?}: {error}"),
+            Ok((_, held)) => assert_eq!(held, None, "{garbage:?}"),
+        }
+        if let Err(error) = store.claim(&owner, &a).await {
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{garbage:?}: {error}");
+        }
+        assert!(store.lookup(&b).await.unwrap().is_some(), "{garbage:?}");
+        let renewed = store
+            .renew(core::slice::from_ref(&owner), &location())
+            .await
+            .unwrap();
+        assert_eq!(renewed.renewals, [Renewal::Renewed], "{garbage:?}");
+    }
+    // A dead server's list that cannot be read leaves the others' to be read.
+    store.deregister(&dead).await.unwrap();
+    store.deregister(&other).await.unwrap();
+    node.write_over(":dead", b"garbage");
+    let mut removed = 0;
+    let start = Instant::now();
+    while removed < 1 {
+        assert!(start.elapsed() < Duration::from_secs(20), "one list stops all");
+        if let Ok(step) = store.reclaim(10).await {
+            removed += step.removed;
+        }
+    }
 }
 
 /// A server that a failover struck from the list of servers is in it again after its next renewal.

@@ -117,7 +117,7 @@ impl CouchbaseCluster {
         }
         let shared = Arc::new(Shared {
             verifier: Verifier::new(&options.username, &options.password),
-            documents: Documents::start(options.memcached).await?,
+            documents: Documents::start(options.memcached, options.manners).await?,
             troubles: Troubles::default(),
             counts: Mutex::default(),
             topology: Mutex::new(Topology::new(addresses.iter().map(SocketAddr::port).collect())),
@@ -192,9 +192,22 @@ impl CouchbaseCluster {
         self.shared.documents.clear();
     }
 
+    /// Drops the bucket and creates one of the same name: nothing is left, its identity is another, and revisions of the
+    /// configuration and versions of documents may be those of before. So it is too when a mock, which keeps nothing, was
+    /// started again. Not the documents in `memcached`.
+    pub fn create_bucket_anew(&self) {
+        self.shared.documents.create_anew();
+        self.shared.topology().create_anew();
+    }
+
     /// Removes the documents whose keys contain `part`, as a failover may lose some. Not those in `memcached`.
     pub fn lose(&self, part: &str) {
         self.shared.documents.lose(part);
+    }
+
+    /// Puts this into the documents whose keys contain `part`, as another program may. Not into those in `memcached`.
+    pub fn write_over(&self, part: &str, value: &[u8]) {
+        self.shared.documents.write_over(part, value);
     }
 
     /// The keys of all documents, as text, sorted. Not those in `memcached`.

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::frame::{Answer, Request};
 use super::opcode::{self, status};
+use super::options::Manners;
 
 pub(super) const VALUE_MAX: usize = 20 << 20;
 /// Longer expiries are points in time, in seconds since 1970.
@@ -26,13 +27,14 @@ struct Document {
 }
 
 /// All collections of the one bucket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Bucket {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    manners: Manners,
     documents: HashMap<Name, Document>,
     last_cas: u64,
 }
@@ -51,8 +53,12 @@ impl State {
         self.documents.get_mut(name)
     }
 
-    /// A version that was never given before: the time, as servers do.
+    /// A version that was never given before: the time, as servers do; or a number.
     fn next_cas(&mut self) -> u64 {
+        if self.manners == Manners::Caves {
+            self.last_cas += 1;
+            return self.last_cas << 8 | 0xca;
+        }
         let clock = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .ok()
@@ -77,6 +83,16 @@ fn expiry(seconds: u32) -> Option<Instant> {
 }
 
 impl Bucket {
+    pub(super) fn new(manners: Manners) -> Self {
+        Self {
+            state: Mutex::new(State {
+                manners,
+                documents: HashMap::new(),
+                last_cas: 0,
+            }),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -85,10 +101,28 @@ impl Bucket {
         self.lock().documents.clear();
     }
 
+    /// Begins anew, with versions that may have been given before.
+    pub(super) fn create_anew(&self) {
+        let state = &mut *self.lock();
+        state.documents.clear();
+        state.last_cas = 0;
+    }
+
     pub(super) fn lose(&self, part: &str) {
         self.lock()
             .documents
             .retain(|(_, key), _| !String::from_utf8_lossy(key).contains(part));
+    }
+
+    pub(super) fn write_over(&self, part: &str, value: &[u8]) {
+        let state = &mut *self.lock();
+        let cas = state.next_cas();
+        for ((_, key), document) in &mut state.documents {
+            if String::from_utf8_lossy(key).contains(part) {
+                document.value = value.to_vec();
+                document.cas = cas;
+            }
+        }
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
@@ -194,12 +228,16 @@ fn count(state: &mut State, name: Name, request: &Request) -> Result<Answer, u16
         return Err(status::INVALID);
     };
     let cas = state.next_cas();
+    let bad_number = match state.manners {
+        Manners::Server => status::BAD_DELTA,
+        Manners::Caves => status::INTERNAL,
+    };
     let number = match state.live(&name) {
         Some(document) => {
             let before: u64 = core::str::from_utf8(&document.value)
                 .ok()
                 .and_then(|text| text.parse().ok())
-                .ok_or(status::BAD_DELTA)?;
+                .ok_or(bad_number)?;
             let after = if request.opcode == opcode::INCREMENT {
                 before.wrapping_add(delta)
             } else {
@@ -229,7 +267,11 @@ fn count(state: &mut State, name: Name, request: &Request) -> Result<Answer, u16
 
 fn extend(state: &mut State, name: &Name, request: &Request) -> Result<Answer, u16> {
     let cas = state.next_cas();
-    let document = state.live(name).ok_or(status::NOT_STORED)?;
+    let missing = match state.manners {
+        Manners::Server => status::NOT_STORED,
+        Manners::Caves => status::MISSING,
+    };
+    let document = state.live(name).ok_or(missing)?;
     check_cas(document, request)?;
     if document.value.len() + request.value.len() > VALUE_MAX {
         return Err(status::TOO_BIG);

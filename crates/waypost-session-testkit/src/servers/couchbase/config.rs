@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Shared;
+use super::options::Manners;
 use super::topology::VBUCKETS;
 
 /// The configuration, with the bucket's part when one is selected.
@@ -10,6 +11,7 @@ pub(super) fn cluster(shared: &Shared, with_bucket: bool) -> String {
     let topology = shared.topology().clone();
     let options = &shared.options;
     let ports = topology.ports();
+    let is_caves = options.manners == Manners::Caves;
     let nodes: Vec<_> = ports
         .iter()
         .map(|port| {
@@ -27,11 +29,13 @@ pub(super) fn cluster(shared: &Shared, with_bucket: bool) -> String {
         .collect();
     let mut config = json!({
         "rev": topology.revision,
-        "revEpoch": 1,
         "nodesExt": nodes,
         "clusterCapabilitiesVer": [1, 0],
         "clusterCapabilities": {},
     });
+    if !is_caves {
+        config["revEpoch"] = json!(1);
+    }
     if with_bucket {
         let places: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let nodes: Vec<_> = ports
@@ -40,8 +44,11 @@ pub(super) fn cluster(shared: &Shared, with_bucket: bool) -> String {
                 json!({"hostname": format!("127.0.0.1:{}", management(*port)), "ports": {"direct": port}})
             })
             .collect();
-        let owners: Vec<_> = (0..VBUCKETS)
-            .map(|vbucket| vec![topology.position(vbucket)])
+        // Copies that nobody reads are named by CAVES.
+        let copies = if is_caves { 2 } else { 1 };
+        let owners: Vec<Vec<_>> = (0..VBUCKETS)
+            .map(|vbucket| topology.position(vbucket))
+            .map(|first| (first..first + copies).map(|copy| copy % ports.len()).collect())
             .collect();
         let mut capabilities = vec!["xattr", "nodesExt", "cccp"];
         if options.durability {
@@ -52,14 +59,14 @@ pub(super) fn cluster(shared: &Shared, with_bucket: bool) -> String {
             config["collectionsManifestUid"] = json!("1");
         }
         config["name"] = json!(options.bucket);
-        config["uuid"] = json!("5707e5707e5707e5707e5707e5707e57");
+        config["uuid"] = json!(format!("5707e5707e5707e5707e5707{:08x}", topology.bucket));
         config["nodeLocator"] = json!("vbucket");
         config["bucketCapabilitiesVer"] = json!("");
         config["bucketCapabilities"] = json!(capabilities);
         config["nodes"] = json!(nodes);
         config["vBucketServerMap"] = json!({
             "hashAlgorithm": "CRC",
-            "numReplicas": 0,
+            "numReplicas": copies - 1,
             "serverList": places,
             "vBucketMap": owners,
         });

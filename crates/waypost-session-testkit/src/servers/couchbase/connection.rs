@@ -1,6 +1,9 @@
 //! One client's connection.
 
+use core::ops::Range;
+use core::time::Duration;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, BufWriter};
 use tokio::net::TcpStream;
@@ -10,9 +13,11 @@ use super::bucket::Name;
 use super::frame::{Answer, Request};
 use super::memcached::Link;
 use super::opcode::{self, status};
+use super::options::{Manners, Pace};
 use super::scram::{Conversation, MECHANISM};
 use super::trouble::Trouble;
 use super::{Shared, config, topology};
+use crate::Rng;
 
 /// Answers waiting to be written.
 const QUEUE: usize = 1024;
@@ -23,6 +28,27 @@ const FEATURES: [u16; 9] = [0x04, 0x07, 0x08, 0x0b, 0x0e, 0x10, 0x11, 0x12, 0x14
 const FEATURE_SEQUENCE: u16 = 0x04;
 const FEATURE_DURABILITY: u16 = 0x11;
 const FEATURE_COLLECTIONS: u16 = 0x12;
+
+/// What a client may do again, by the map of errors that servers give: as theirs, as far as it is of use here.
+const ERROR_MAP: &str = r#"{"version":2,"revision":1,"errors":{
+"7":{"name":"NOT_MY_VBUCKET","desc":"another node has it","attrs":["fetch-config","invalid-input"]},
+"9":{"name":"LOCKED","desc":"it is locked","attrs":["item-locked","item-only","retry-now"]},
+"82":{"name":"ENOMEM","desc":"no memory left","attrs":["temp","retry-later"]},
+"84":{"name":"EINTERNAL","desc":"internal error","attrs":["internal","conn-state-invalidated"]},
+"85":{"name":"EBUSY","desc":"busy","attrs":["temp","retry-now"]},
+"86":{"name":"ETMPFAIL","desc":"temporary failure","attrs":["temp","retry-now"]},
+"a1":{"name":"DurabilityImpossible","desc":"too few nodes","attrs":["item-only","retry-later"]},
+"a2":{"name":"SyncWriteInProgress","desc":"it is being written","attrs":["item-only","retry-later"]},
+"a3":{"name":"SyncWriteAmbiguous","desc":"the outcome is unknown","attrs":["item-only"]}}}"#;
+
+/// The only bit of how a value is encoded that is agreed on: that it is JSON.
+const DATATYPE_JSON: u8 = 1;
+/// Longest key, and in a named collection.
+const KEY_MAX: usize = 250;
+const KEY_MAX_NAMED: usize = 246;
+
+/// Time that requests take is passed in pieces of this: shorter ones would last many times as long on a busy machine.
+const OWED_MAX: Duration = Duration::from_millis(20);
 
 /// A password in the clear.
 const PLAIN: &str = "PLAIN";
@@ -38,6 +64,9 @@ struct Connection {
     conversation: Option<Conversation>,
     authenticated: bool,
     bucket_selected: bool,
+    rng: Rng,
+    /// How long what was served should have taken longer than it has.
+    owed: Duration,
 }
 
 /// Serves requests until the client goes or a trouble cuts it off.
@@ -65,6 +94,8 @@ async fn serve_stream(shared: Arc<Shared>, node: usize, stream: impl AsyncRead +
         conversation: None,
         authenticated: false,
         bucket_selected: false,
+        rng: Rng::new(Rng::fresh_seed()),
+        owed: Duration::ZERO,
     };
     let reading = async {
         let mut reader = BufReader::new(reader);
@@ -100,9 +131,23 @@ impl Connection {
         let (opcode, opaque) = (request.opcode, request.opaque);
         let Some(name) = opcode::name(opcode) else {
             let answer = self.manage(&request);
-            return answers.send(answer.encode(opcode, opaque)).await.is_ok();
+            let doubled = self.is_caves()
+                && opcode == opcode::GET_COLLECTION_ID
+                && matches!(answer.status, status::UNKNOWN_COLLECTION | status::UNKNOWN_SCOPE);
+            let sent = answers.send(answer.encode(opcode, opaque)).await;
+            if doubled {
+                let nothing = Answer {
+                    extras: vec![0; 12],
+                    ..Answer::default()
+                };
+                return answers.send(nothing.encode(opcode, opaque)).await.is_ok();
+            }
+            return sent.is_ok();
         };
-        let (id, key) = match self.document(&request.key) {
+        let (id, key) = match self
+            .document(&request.key)
+            .and_then(|name| well_formed(&request, name))
+        {
             Ok(document) => document,
             Err(status) => {
                 let answer = Answer::status(status);
@@ -133,6 +178,19 @@ impl Connection {
             }
         };
         let answer = answer.encode(opcode, opaque);
+        let trouble = match (trouble, &self.shared.options.pace) {
+            (None, Pace::Latency(range)) => Some(Trouble::Late(between(&mut self.rng, range))),
+            (trouble, Pace::OneByOne(range)) => {
+                self.owed += between(&mut self.rng, range);
+                if self.owed >= OWED_MAX {
+                    let slept = Instant::now();
+                    tokio::time::sleep(self.owed).await;
+                    self.owed = self.owed.saturating_sub(slept.elapsed());
+                }
+                trouble
+            }
+            (trouble, _) => trouble,
+        };
         match trouble {
             Some(Trouble::CutAfter) => false,
             Some(Trouble::Unanswered) => true,
@@ -150,9 +208,25 @@ impl Connection {
 
     /// Another node has the document: the configuration says which.
     fn not_mine(&self) -> Answer {
+        if self.is_caves() {
+            return Answer::status(status::NOT_MY_VBUCKET);
+        }
         Answer {
             status: status::NOT_MY_VBUCKET,
             ..Answer::value(config::cluster(&self.shared, true))
+        }
+    }
+
+    fn is_caves(&self) -> bool {
+        self.shared.options.manners == Manners::Caves
+    }
+
+    /// What a client that has not said who it is gets.
+    fn stranger(&self) -> u16 {
+        if self.is_caves() {
+            status::AUTH_ERROR
+        } else {
+            status::ACCESS
         }
     }
 
@@ -160,7 +234,10 @@ impl Connection {
     fn manage(&mut self, request: &Request) -> Answer {
         match request.opcode {
             opcode::HELLO => self.hello(&request.value),
-            opcode::GET_ERROR_MAP => Answer::value(r#"{"version":2,"revision":1,"errors":{}}"#),
+            opcode::GET_ERROR_MAP => Answer::value(ERROR_MAP),
+            opcode::SASL_LIST if self.is_caves() => {
+                Answer::value("PLAIN SCRAM-SHA1 SCRAM-SHA256 SCRAM-SHA512")
+            }
             opcode::SASL_LIST => Answer::value(match (self.takes_scram(), self.takes_plain()) {
                 (true, true) => "SCRAM-SHA512 PLAIN",
                 (true, false) => MECHANISM,
@@ -196,7 +273,7 @@ impl Connection {
                 self.authenticated = signature.is_some();
                 signature.map_or_else(|| Answer::status(status::AUTH_ERROR), Answer::value)
             }
-            _ if !self.authenticated => Answer::status(status::ACCESS),
+            _ if !self.authenticated => Answer::status(self.stranger()),
             opcode::SELECT_BUCKET => {
                 self.bucket_selected = request.key == self.shared.options.bucket.as_bytes();
                 Answer::status(if self.bucket_selected {
@@ -219,7 +296,7 @@ impl Connection {
     }
 
     fn takes_plain(&self) -> bool {
-        self.shared.options.plain_only || self.shared.tls.is_some()
+        self.shared.options.plain_only || self.shared.tls.is_some() || self.is_caves()
     }
 
     fn hello(&mut self, asked: &[u8]) -> Answer {
@@ -272,7 +349,7 @@ impl Connection {
     /// Which document a key names, with its collection in front where that was agreed on.
     fn document(&self, key: &[u8]) -> Result<Name, u16> {
         if !self.authenticated {
-            return Err(status::ACCESS);
+            return Err(self.stranger());
         }
         if !self.bucket_selected {
             return Err(status::NO_BUCKET);
@@ -313,10 +390,31 @@ impl Connection {
                 | opcode::APPEND
                 | opcode::PREPEND
         );
-        if writes && answer.status == status::OK && self.features.contains(&FEATURE_SEQUENCE) {
+        let told = self.is_caves() || self.features.contains(&FEATURE_SEQUENCE);
+        if writes && answer.status == status::OK && told {
             answer.extras = 1_u64.to_be_bytes().to_vec();
             answer.extras.extend_from_slice(&answer.cas.to_be_bytes());
         }
         answer
     }
+}
+
+/// Some time of the range.
+fn between(rng: &mut Rng, range: &Range<Duration>) -> Duration {
+    let most = range.end.saturating_sub(range.start);
+    let micros = usize::try_from(most.as_micros()).unwrap_or(usize::MAX);
+    range.start + Duration::from_micros(u64::try_from(rng.below(micros)).unwrap_or(0))
+}
+
+/// Refuses what servers refuse: other lengths than they expect, and encodings that nobody agreed on.
+fn well_formed(request: &Request, (collection, key): Name) -> Result<Name, u16> {
+    let key_max = if collection == 0 { KEY_MAX } else { KEY_MAX_NAMED };
+    let is_wrong = request.extras.len() != opcode::extras(request.opcode)
+        || request.datatype & !DATATYPE_JSON != 0
+        || (request.opcode == opcode::ADD && request.cas != 0)
+        || !(1..=key_max).contains(&key.len());
+    if is_wrong {
+        return Err(status::INVALID);
+    }
+    Ok((collection, key))
 }

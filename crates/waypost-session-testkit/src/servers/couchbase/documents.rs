@@ -6,6 +6,7 @@ use super::bucket::{Bucket, Name};
 use super::frame::{Answer, Request};
 use super::memcached::{Link, Memcached};
 use super::opcode::status;
+use super::options::Manners;
 
 /// Where the documents are.
 #[derive(Debug)]
@@ -15,11 +16,11 @@ pub(super) enum Documents {
 }
 
 impl Documents {
-    pub(super) async fn start(in_memcached: bool) -> io::Result<Self> {
+    pub(super) async fn start(in_memcached: bool, manners: Manners) -> io::Result<Self> {
         Ok(if in_memcached {
             Self::Memcached(Memcached::start().await?)
         } else {
-            Self::Own(Bucket::default())
+            Self::Own(Bucket::new(manners))
         })
     }
 
@@ -29,9 +30,21 @@ impl Documents {
         }
     }
 
+    pub(super) fn create_anew(&self) {
+        if let Self::Own(bucket) = self {
+            bucket.create_anew();
+        }
+    }
+
     pub(super) fn lose(&self, part: &str) {
         if let Self::Own(bucket) = self {
             bucket.lose(part);
+        }
+    }
+
+    pub(super) fn write_over(&self, part: &str, value: &[u8]) {
+        if let Self::Own(bucket) = self {
+            bucket.write_over(part, value);
         }
     }
 

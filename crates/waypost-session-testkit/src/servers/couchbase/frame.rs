@@ -15,6 +15,8 @@ const BODY_MAX: usize = 24 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Request {
     pub(super) opcode: u8,
+    /// How the value is encoded.
+    pub(super) datatype: u8,
     pub(super) vbucket: u16,
     pub(super) opaque: u32,
     pub(super) cas: u64,
@@ -51,6 +53,7 @@ impl Request {
         let extras = body.split_off(framing);
         Ok(Some(Self {
             opcode: head[1],
+            datatype: head[5],
             vbucket: u16::from_be_bytes([head[6], head[7]]),
             opaque: number(12),
             cas: u64::from(number(16)) << 32 | u64::from(number(20)),

@@ -41,6 +41,17 @@ pub(super) const fn name(opcode: u8) -> Option<&'static str> {
     })
 }
 
+/// How many bytes of extras a request for a document must have.
+pub(super) const fn extras(opcode: u8) -> usize {
+    match opcode {
+        SET | ADD | REPLACE => 8,
+        INCREMENT | DECREMENT => 20,
+        TOUCH | GET_AND_TOUCH => 4,
+        GET_META => 1,
+        _ => 0,
+    }
+}
+
 pub(super) mod status {
     //! What answers begin with.
 

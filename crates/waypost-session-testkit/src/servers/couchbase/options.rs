@@ -1,8 +1,27 @@
 //! What a stand-in is to be like.
 
+use core::ops::Range;
+use core::time::Duration;
 use std::io;
 
 use super::CouchbaseCluster;
+
+/// Whose answers it gives where they differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manners {
+    Server,
+    Caves,
+}
+
+/// How fast it answers.
+#[derive(Debug, Clone)]
+pub(super) enum Pace {
+    AtOnce,
+    /// Each answer comes so much later, however many are asked for at a time.
+    Latency(Range<Duration>),
+    /// Each connection is served one request after the other, each of which takes so long.
+    OneByOne(Range<Duration>),
+}
 
 /// What a stand-in is to be like.
 #[derive(Debug, Clone)]
@@ -18,6 +37,8 @@ pub struct CouchbaseOptions {
     pub(super) knows_collections: bool,
     pub(super) plain_only: bool,
     pub(super) names_management: bool,
+    pub(super) manners: Manners,
+    pub(super) pace: Pace,
 }
 
 impl CouchbaseOptions {
@@ -37,6 +58,8 @@ impl CouchbaseOptions {
             knows_collections: true,
             plain_only: false,
             names_management: true,
+            manners: Manners::Server,
+            pace: Pace::AtOnce,
         }
     }
 
@@ -100,6 +123,36 @@ impl CouchbaseOptions {
     #[must_use]
     pub fn without_management(mut self) -> Self {
         self.names_management = false;
+        self
+    }
+
+    /// The same as CAVES, Couchbase's own mock of its protocol, by reading that: two nodes, the bucket `default`, the user
+    /// `Administrator` with the password `password`, no durable writes, and other answers than a server's in places: a
+    /// document that is missing is not found by appending either, a misplaced request is refused without the configuration,
+    /// writes always come with their place in the history, versions are small numbers, a collection that is missing is refused
+    /// and then answered for.
+    #[must_use]
+    pub fn like_caves(mut self) -> Self {
+        "default".clone_into(&mut self.bucket);
+        "Administrator".clone_into(&mut self.username);
+        "password".clone_into(&mut self.password);
+        self.nodes = 2;
+        self.durability = false;
+        self.manners = Manners::Caves;
+        self
+    }
+
+    /// The same, but each answer for a document comes so much later, in any order.
+    #[must_use]
+    pub fn with_latency(mut self, latency: Range<Duration>) -> Self {
+        self.pace = Pace::Latency(latency);
+        self
+    }
+
+    /// The same, but each connection is served one request after the other, which take so long on average.
+    #[must_use]
+    pub fn one_by_one(mut self, takes: Range<Duration>) -> Self {
+        self.pace = Pace::OneByOne(takes);
         self
     }
 

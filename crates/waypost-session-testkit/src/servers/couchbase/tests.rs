@@ -6,6 +6,7 @@ use super::documents::Documents;
 use super::frame::{Answer, Request};
 use super::memcached::Link;
 use super::opcode::{self, status};
+use super::options::Manners;
 use crate::Rng;
 
 const STEPS: usize = 4000;
@@ -21,7 +22,7 @@ struct Side {
 impl Side {
     async fn start(in_memcached: bool) -> Self {
         Self {
-            documents: Documents::start(in_memcached).await.unwrap(),
+            documents: Documents::start(in_memcached, Manners::Server).await.unwrap(),
             link: None,
         }
     }

@@ -1,7 +1,7 @@
 //! Which node has which documents.
 
-/// Enough that keys are spread, few enough that the configuration is short.
-pub(super) const VBUCKETS: u16 = 64;
+/// As many as servers have.
+pub(super) const VBUCKETS: u16 = 1024;
 
 /// The vbucket of a key, as clients compute it: from its CRC-32.
 pub(super) fn vbucket(key: &[u8]) -> u16 {
@@ -26,6 +26,8 @@ pub(super) struct Topology {
     members: Vec<usize>,
     /// Grows with every change.
     pub(super) revision: u64,
+    /// How many buckets of this name there were before.
+    pub(super) bucket: u64,
 }
 
 impl Topology {
@@ -34,6 +36,7 @@ impl Topology {
             members: (0..ports.len()).collect(),
             ports,
             revision: 1,
+            bucket: 0,
         }
     }
 
@@ -61,6 +64,12 @@ impl Topology {
             self.members.retain(|member| *member != node);
             self.revision += 1;
         }
+    }
+
+    /// The bucket is another one, and revisions begin anew.
+    pub(super) fn create_anew(&mut self) {
+        self.bucket += 1;
+        self.revision = 1;
     }
 
     pub(super) fn rebalance_in(&mut self, node: usize) {
