@@ -207,6 +207,12 @@ impl RiakStandIn {
         self.cluster.objects(prefix)
     }
 
+    /// The keys of all objects that are stored, tombstones left out.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.cluster.keys()
+    }
+
     /// Makes a bucket type with these properties, as JSON.
     pub fn create_type(&self, name: &str, props: &serde_json::Value) {
         self.cluster.create_type(name, props);

@@ -104,17 +104,22 @@ impl Cluster {
     }
 
     pub(super) fn objects(&self, prefix: &str) -> usize {
+        self.keys().iter().filter(|key| key.starts_with(prefix)).count()
+    }
+
+    pub(super) fn keys(&self) -> Vec<String> {
         let state = self.state();
         let mut names: Vec<&Name> = state
             .replicas
             .iter()
             .flat_map(Replica::stored)
-            .filter(|((_, key), object)| key.starts_with(prefix.as_bytes()) && !object.is_tombstone())
+            .filter(|(_, object)| !object.is_tombstone())
             .map(|(name, _)| name)
             .collect();
         names.sort_unstable();
         names.dedup();
-        names.len()
+        let key = |(_, key): &Name| String::from_utf8_lossy(key).into_owned();
+        names.into_iter().map(key).collect()
     }
 
     pub(super) fn create_type(&self, name: &str, wanted: &Value) {
