@@ -14,7 +14,7 @@ use super::props;
 use super::replica::{Content, Name, Replica, Rules};
 use crate::Rng;
 
-/// How many replicas an object has.
+/// How many replicas an object has at most.
 pub(super) const REPLICAS: usize = 3;
 
 /// All nodes.
@@ -194,11 +194,21 @@ impl Cluster {
         }
     }
 
-    /// How many replicas are on nodes that are up.
-    pub(super) fn primaries(&self) -> usize {
+    /// How many replicas an object of this bucket has: as its property says, and no more than there are here.
+    fn replicas(&self, node: usize, bucket: &str) -> usize {
+        let props = self.props(node, bucket).unwrap_or_default();
+        let n = props.get("n_val").and_then(Value::as_u64);
+        n.and_then(|n| usize::try_from(n).ok())
+            .map_or(REPLICAS, |n| n.clamp(1, REPLICAS))
+    }
+
+    /// How many of them are on nodes that are up.
+    pub(super) fn primaries(&self, node: usize, bucket: &str) -> usize {
+        let n = self.replicas(node, bucket);
         self.state()
             .replicas
             .iter()
+            .take(n)
             .filter(|replica| !replica.down)
             .count()
     }

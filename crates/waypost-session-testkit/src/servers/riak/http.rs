@@ -223,6 +223,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         }
         let is_ping = request.path == "/ping";
         let fault = node.start_up(is_ping).or_else(|| node.faults.draw(is_ping));
+        let fault = fault.filter(|fault| *fault != RiakFault::TooManySiblings || request.method == "PUT");
         match fault {
             Some(RiakFault::HangUp) => return Ok(()),
             Some(RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer | RiakFault::WriteFailures)

@@ -37,6 +37,7 @@ pub(super) fn of_fault(fault: RiakFault, request: &Request) -> Response {
         RiakFault::NotReady if request.method == "PUT" => error("Error:\nall_nodes_down\n"),
         RiakFault::NotReady => error("Error:\n{insufficient_vnodes,0,need,2}\n"),
         RiakFault::Overload => error("Error:\noverload\n"),
+        RiakFault::TooManySiblings => error("Error:\n{too_many_siblings,101}\n"),
         RiakFault::NoPrimaries if request.method == "GET" => {
             text(503, "Service Unavailable", "PR-value unsatisfied: 1/2\n")
         }
@@ -187,7 +188,7 @@ async fn of_key(
 async fn done(node: &Node, request: &Request, name: Name, bucket: &str, quorums: &Quorums) -> Response {
     match request.method.as_str() {
         "GET" | "HEAD" => {
-            let primaries = node.cluster.primaries();
+            let primaries = node.cluster.primaries(node.index, &name.0);
             if primaries < quorums.pr {
                 let body = format!("PR-value unsatisfied: {primaries}/{}\n", quorums.pr);
                 return text(503, "Service Unavailable", &body);
