@@ -4,6 +4,7 @@ mod answers;
 mod apart;
 mod buckets;
 mod faults;
+mod foreign;
 mod raw;
 mod reclaim;
 mod tombstones;
