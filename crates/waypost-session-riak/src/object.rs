@@ -24,6 +24,8 @@ use crate::settings::Settings;
 /// Before the same node is asked again; doubles up to sixteen times that.
 const PAUSE: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// As long as a node that starts is waited for, unless the time-out is longer.
+const OPENING_MAX: Duration = Duration::from_secs(20);
 
 /// What is stored under a key.
 #[derive(Debug, Clone, Default)]
@@ -114,6 +116,12 @@ impl Objects {
     /// Until when a call that begins now may take.
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
+    }
+
+    /// Until when the store may take to open: nodes that are there may only just be starting, which takes them ten seconds or
+    /// more, or not have heard of the bucket's properties yet.
+    pub(crate) fn opening_deadline(&self) -> Instant {
+        Instant::now() + (self.timeout * 8).min(OPENING_MAX).max(self.timeout)
     }
 
     pub(crate) fn timeout(&self) -> Duration {
@@ -231,11 +239,12 @@ impl Objects {
                 Err(_) => return Err(last.unwrap_or_else(Fault::out_of_time).sent(sent)),
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            // A node that hangs must leave time for another.
+            // One request takes no longer than a call, and a node that hangs must leave time for another.
+            let share = left.min(self.timeout);
             let share = if self.hosts.all().len() > tried.len() + 1 {
-                left / 2
+                share / 2
             } else {
-                left
+                share
             };
             if bare.contains("/keys/") {
                 // The node gives up shortly before we do: so one whose replicas are silent is told from one that hangs.

@@ -5,6 +5,7 @@ mod apart;
 mod buckets;
 mod faults;
 mod foreign;
+mod opening;
 mod raw;
 mod reclaim;
 mod tombstones;
