@@ -195,6 +195,12 @@ impl RiakStandIn {
         self.nodes.iter().map(|running| running.node.requests()).sum()
     }
 
+    /// How many of them were to delete something.
+    #[must_use]
+    pub fn deletes(&self) -> u64 {
+        self.nodes.iter().map(|running| running.node.deletes()).sum()
+    }
+
     /// How many buckets have properties of their own, as far as a node knows.
     #[must_use]
     pub fn buckets_with_props(&self, node: usize) -> usize {

@@ -33,6 +33,7 @@ pub(super) struct Node {
     acceptor: Option<Acceptor>,
     faults: Faults,
     requests: AtomicU64,
+    deletes: AtomicU64,
     /// Until when a node that starts knows no route, and until when it is not ready.
     starting: Mutex<Option<(Instant, Instant)>>,
     connections: Mutex<Vec<AbortHandle>>,
@@ -101,6 +102,7 @@ impl Node {
             acceptor: manner.acceptor.map(Acceptor),
             faults: Faults::new(index as u64 + 1),
             requests: AtomicU64::new(0),
+            deletes: AtomicU64::new(0),
             starting: Mutex::default(),
             connections: Mutex::default(),
             suspended: watch::Sender::new(false),
@@ -133,6 +135,10 @@ impl Node {
 
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deletes(&self) -> u64 {
+        self.deletes.load(Ordering::Relaxed)
     }
 
     /// The node begins to start: for so long it knows no route, and for so long after it is not ready.
@@ -217,6 +223,9 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         // Fails when the node is gone.
         let _ = node.suspended.subscribe().wait_for(|suspended| !suspended).await;
         node.requests.fetch_add(1, Ordering::Relaxed);
+        if request.method == "DELETE" {
+            node.deletes.fetch_add(1, Ordering::Relaxed);
+        }
         let latency = node.latency();
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
