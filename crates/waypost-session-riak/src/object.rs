@@ -1,6 +1,6 @@
 //! Objects: read with all their siblings, written with the vclock of what was read, deleted; again where a node fails.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Weak};
 
@@ -75,6 +75,8 @@ pub(crate) struct Objects {
     timeout: Duration,
     /// How often a node was there again of which replicas may have been apart from others.
     reunions: AtomicU64,
+    /// The first wait is told while the store opens: it may be a long one.
+    tells_waits: AtomicBool,
     /// `/types/T/buckets/B` or `/buckets/B`.
     bucket: String,
     read: String,
@@ -106,6 +108,7 @@ impl Objects {
             slots: Semaphore::new(settings.connections),
             timeout: settings.timeout,
             reunions: AtomicU64::new(0),
+            tells_waits: AtomicBool::new(true),
             bucket,
             // Absence is an answer, whatever the bucket type says: else a replica that is behind fails reads.
             read: format!("?r={}&pr={}&notfound_ok=true", q.r, q.pr),
@@ -130,6 +133,11 @@ impl Objects {
 
     pub(crate) fn reunions(&self) -> u64 {
         self.reunions.load(Ordering::Relaxed)
+    }
+
+    /// The store is open: from now on those who call learn how it goes.
+    pub(crate) fn opened(&self) {
+        self.tells_waits.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn close(&self) {
@@ -281,6 +289,9 @@ impl Objects {
                     return Err(fault);
                 }
                 hope = false;
+                if self.tells_waits.swap(false, Ordering::Relaxed) {
+                    tracing::info!(why = %fault.message, "waits for Riak");
+                }
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
                 pause = (pause * 2).min(PAUSE * 16);
                 tried.clear();

@@ -115,6 +115,7 @@ impl RiakStore {
         // Properties may be read before objects can be, and quorums are refused here.
         self.objects.get(key::MARKER, deadline).await?;
         self.check_marker(self.objects.deadline()).await;
+        self.objects.opened();
         Ok(())
     }
 
