@@ -50,7 +50,7 @@ Commands:
   bench stores [--store NAME|URL]... [--seconds N] [--page FILE]
                               claims, look-ups and releases on each datastore; --page docs/stores.md puts the table there
   chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--servers N] [--brokerless N]
-        [--store embedded|redis|riak]
+        [--store embedded|redis|riak|riak-one]
                               real executables through kills, stops and outages, held against every promise
   chaos rolling [--per-second N] [--topology ...] [--store ...]
                               every process of a loaded cluster restarted: nothing lost, how long sends took meanwhile

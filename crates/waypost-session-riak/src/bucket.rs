@@ -22,12 +22,18 @@ const POLL: Duration = Duration::from_millis(50);
 /// Reads the bucket's properties, refuses what cannot work, sets what is missing, and waits until every node that can be
 /// reached knows.
 pub(crate) async fn prepare(objects: &Objects, settings: &Settings, deadline: Instant) -> Result<(), Fault> {
-    let props = match properties(objects, deadline).await {
-        Err(fault) if settings.bucket_type.is_some() && fault.kind == ErrorKind::Unavailable => {
+    let patience = match settings.bucket_type {
+        None => deadline,
+        Some(_) => deadline.min(Instant::now() + objects.timeout() / 4),
+    };
+    let props = match properties(objects, patience).await {
+        Err(fault)
+            if settings.bucket_type.is_some()
+                && matches!(fault.kind, ErrorKind::Unavailable | ErrorKind::Timeout) =>
+        {
             // No such route is what a starting node says, and what is said of an unknown type: an object's is clearer.
-            let soon = Instant::now() + objects.timeout() / 2;
-            objects.get(crate::key::MARKER, soon).await.map(drop)?;
-            properties(objects, soon).await?
+            objects.get(crate::key::MARKER, deadline).await.map(drop)?;
+            properties(objects, deadline).await?
         }
         props => props?,
     };
@@ -52,7 +58,8 @@ async fn learnt(objects: &Objects, host: &Arc<Host>, deadline: Instant) -> Resul
             Some(true) => return Ok(()),
             Some(false) => answered = true,
             None if !answered => {
-                // It is asked again before it is used.
+                // It is asked again before it is used, and may have been apart from the others until then.
+                host.came_apart();
                 objects.eject(host);
                 return Ok(());
             }
@@ -88,9 +95,9 @@ pub(crate) fn target(bucket: &str) -> String {
 }
 
 async fn properties(objects: &Objects, deadline: Instant) -> Result<Map<String, Value>, Fault> {
-    // An unknown type is told apart from a starting node by the caller, which needs the time to do so.
-    let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-    let answer = objects.send(Request::get(target(objects.bucket())), half).await?;
+    let answer = objects
+        .send(Request::get(target(objects.bucket())), deadline)
+        .await?;
     if answer.status != 200 {
         return Err(of_status(
             "props",

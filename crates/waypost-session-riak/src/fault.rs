@@ -108,6 +108,10 @@ pub(crate) fn of_status(host: &str, status: u16, text: bool, body: &str) -> Faul
             ErrorKind::PermissionDenied,
             ": check user and password in the store url",
         ),
+        403 if body.contains("pre-commit hook") => fault(
+            ErrorKind::ConfigInvalid,
+            ": the bucket has a hook that refuses what is written: use another bucket or bucket type",
+        ),
         403 => fault(
             ErrorKind::PermissionDenied,
             ": grant the user riak_kv.get, riak_kv.put, riak_kv.delete, riak_core.get_bucket and riak_core.set_bucket",
@@ -123,6 +127,7 @@ pub(crate) fn of_status(host: &str, status: u16, text: bool, body: &str) -> Faul
         500 if text && body.contains("too_many_siblings") => {
             fault(ErrorKind::Conflict, "").again(Again::AfterReading)
         }
+        413 => fault(ErrorKind::LimitExceeded, ""),
         500 if text && body.contains("too_large") => fault(ErrorKind::LimitExceeded, ""),
         500 if text
             && ["insufficient_vnodes", "insufficient_nodes", "all_nodes_down"]
@@ -240,6 +245,14 @@ mod tests {
             (412, false, "", ErrorKind::Conflict, Again::AfterReading),
             (401, false, "", ErrorKind::PermissionDenied, Again::Never),
             (403, false, "", ErrorKind::PermissionDenied, Again::Never),
+            (
+                403,
+                true,
+                "PUT aborted by pre-commit hook.",
+                ErrorKind::ConfigInvalid,
+                Again::Never,
+            ),
+            (413, true, "", ErrorKind::LimitExceeded, Again::Never),
             (426, false, "", ErrorKind::ConfigInvalid, Again::Never),
             (
                 400,

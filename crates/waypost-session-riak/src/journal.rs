@@ -63,13 +63,7 @@ pub(crate) struct Head {
 impl Head {
     /// All pages that any sibling names.
     pub(crate) fn of(object: &Object) -> Result<Option<Self>, Fault> {
-        let heads = object
-            .values
-            .iter()
-            .map(|value| serde_json::from_slice::<Self>(value));
-        let heads = heads
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| names::corrupt("the head of a journal"))?;
+        let heads: Vec<Self> = object.readable("the head of a journal")?;
         Ok(heads.into_iter().reduce(|one, two| Self {
             first: one.first.min(two.first),
             next: one.next.max(two.next),
@@ -80,9 +74,7 @@ impl Head {
 /// The addresses of a page, of all its siblings.
 pub(crate) fn addresses(object: &Object) -> Result<BTreeSet<Address>, Fault> {
     let mut all = BTreeSet::new();
-    for value in &object.values {
-        let page: Vec<String> =
-            serde_json::from_slice(value).map_err(|_| names::corrupt("a page of a journal"))?;
+    for page in object.readable::<Vec<String>>("a page of a journal")? {
         all.extend(page.iter().filter_map(|text| Address::new(text).ok()));
     }
     Ok(all)

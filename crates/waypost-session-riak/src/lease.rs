@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use waypost_types::{Identity, Incarnation, Lease, LeaseState, Location, Owner};
 
 use crate::fault::Fault;
-use crate::names::{corrupt, encode};
+use crate::names::encode;
 use crate::object::Object;
 
 /// A lease as it is stored. Of two the greater incarnation stands; of one and the same, what was said of it adds up: once over
@@ -118,8 +118,7 @@ const fn is_zero(number: &u64) -> bool {
 
 /// All siblings of a lease.
 pub(crate) fn siblings(object: &Object) -> Result<Vec<Record>, Fault> {
-    let records = object.values.iter().map(|value| serde_json::from_slice(value));
-    records.collect::<Result<_, _>>().map_err(|_| corrupt("a lease"))
+    object.readable("a lease")
 }
 
 /// The lease that stands, if there is any.

@@ -269,8 +269,15 @@ impl RiakStore {
         let deadline = self.objects.deadline() + self.objects.timeout();
         let identities = self.members(deadline).await?;
         let reads = stream::iter(identities.iter().cloned().map(|identity| async move {
-            let read = self.read_lease(&identity, deadline).await?;
-            Ok::<_, Fault>((read.standing == Standing::Live).then_some((identity, read.record)))
+            match self.read_lease(&identity, deadline).await {
+                Ok(read) => Ok((read.standing == Standing::Live).then_some((identity, read.record))),
+                Err(fault) if fault.kind == ErrorKind::Corrupt => {
+                    // One lease that another program has written over does not hide all others.
+                    tracing::warn!(%identity, error = %fault.message, "a server is left out of the list");
+                    Ok(None)
+                }
+                Err(fault) => Err(fault),
+            }
         }));
         let live: Vec<_> = reads.buffered(AT_ONCE).try_collect().await?;
         self.liveness

@@ -34,7 +34,8 @@ pub(crate) fn values(content_type: &str, body: &Bytes) -> Option<Vec<Bytes>> {
             (end, end + 4)
         };
         let end = find(body, &delimiter, value_at - 2)?;
-        let headers = core::str::from_utf8(&body[headers_at..headers_end]).ok()?;
+        // Whoever wrote it may have put anything into its headers.
+        let headers = String::from_utf8_lossy(&body[headers_at..headers_end]);
         let is_tombstone = headers
             .lines()
             .filter_map(|line| line.split_once(':'))
@@ -77,6 +78,15 @@ mod tests {
                     Content-Type: application/octet-stream\r\nX-Riak-Deleted: true\r\n\r\n\r\n--8aer\r\n\
                     X-Riak-Meta-Who: two\r\n\r\ntwo\r\n\r\nlines\r\n--8aer--\r\n";
         assert_eq!(parse(body).unwrap(), ["one", "two\r\n\r\nlines"]);
+    }
+
+    #[test]
+    fn headers_that_are_not_utf8_hide_no_value() {
+        let body = b"\r\n--8aer\r\nX-Riak-Meta-Who: \xff\xfe\r\n\r\none\r\n--8aer--\r\n";
+        assert_eq!(
+            values(TYPE, &Bytes::from_static(body)).unwrap(),
+            [Bytes::from_static(b"one")]
+        );
     }
 
     #[test]

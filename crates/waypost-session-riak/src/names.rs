@@ -21,8 +21,7 @@ pub(crate) type Names = BTreeMap<String, u64>;
 /// The names of all siblings together.
 pub(crate) fn joined(object: &Object) -> Result<Names, Fault> {
     let mut joined = Names::new();
-    for value in &object.values {
-        let names: Names = serde_json::from_slice(value).map_err(|_| corrupt("a list of names"))?;
+    for names in object.readable::<Names>("a list of names")? {
         for (name, number) in names {
             let known = joined.entry(name).or_default();
             *known = number.max(*known);
@@ -40,6 +39,7 @@ pub(crate) async fn update(
 ) -> Result<(), Fault> {
     let mut object = objects.get(key, deadline).await?;
     let mut changed = false;
+    let mut sent = false;
     for _ in 0..ROUNDS {
         let mut names = joined(&object)?;
         changed |= change(&mut names);
@@ -51,11 +51,28 @@ pub(crate) async fn update(
             // The change is in. Siblings that others made meanwhile are joined once, so that they do not pile up.
             Ok(after) if after.values.len() < 2 => return Ok(()),
             Ok(after) => (object, changed) = (after, false),
-            Err(fault) if fault.again == Again::AfterReading => object = objects.get(key, deadline).await?,
-            Err(fault) => return Err(fault),
+            Err(fault) if fault.again == Again::AfterReading => {
+                sent |= fault.sent;
+                object = objects
+                    .get(key, deadline)
+                    .await
+                    .map_err(|fault| fault.sent(sent))?;
+            }
+            Err(fault) => return Err(fault.sent(sent)),
         }
     }
+    if changed {
+        // It was never written.
+        return Err(contended().sent(sent));
+    }
     Ok(())
+}
+
+pub(crate) fn contended() -> Fault {
+    Fault::new(
+        ErrorKind::Conflict,
+        "others changed the same record again and again",
+    )
 }
 
 pub(crate) fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, Fault> {

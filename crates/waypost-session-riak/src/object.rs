@@ -1,11 +1,12 @@
 //! Objects: read with all their siblings, written with the vclock of what was read, deleted; again where a node fails.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use reqwest::Method;
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use waypost_session::{ErrorKind, StoreError};
@@ -17,11 +18,14 @@ use crate::hosts::{Host, Hosts};
 use crate::http::{Answer, Http, Request};
 use crate::key::percent_encode;
 use crate::multipart;
+use crate::names::corrupt;
 use crate::settings::Settings;
 
 /// Before the same node is asked again; doubles up to sixteen times that.
 const PAUSE: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// As long as a node that starts is waited for, unless the time-out is longer.
+const OPENING_MAX: Duration = Duration::from_secs(20);
 
 /// What is stored under a key.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +38,35 @@ pub(crate) struct Object {
     pub(crate) age: Option<Duration>,
 }
 
+impl Object {
+    /// What all siblings say. One that cannot be read beside others that can was written by another program: it is left out,
+    /// and gone with the next write. Where nothing can be read, the key is another program's, and nobody writes over it.
+    pub(crate) fn readable<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>, Fault> {
+        self.readable_by(what, |value| serde_json::from_slice(value).ok())
+    }
+
+    /// The same with another way to read a value.
+    pub(crate) fn readable_by<T>(
+        &self,
+        what: &str,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Fault> {
+        let values: Vec<T> = self.values.iter().filter_map(|value| read(value)).collect();
+        let foreign = self.values.len() - values.len();
+        if foreign == 0 {
+            return Ok(values);
+        }
+        if values.is_empty() {
+            return Err(corrupt(what));
+        }
+        tracing::warn!(
+            foreign,
+            "siblings of {what} cannot be read and are left out: does another program use this bucket?"
+        );
+        Ok(values)
+    }
+}
+
 /// The objects of one bucket.
 pub(crate) struct Objects {
     http: Arc<Http>,
@@ -42,6 +75,8 @@ pub(crate) struct Objects {
     timeout: Duration,
     /// How often a node was there again of which replicas may have been apart from others.
     reunions: AtomicU64,
+    /// The first wait is told while the store opens: it may be a long one.
+    tells_waits: AtomicBool,
     /// `/types/T/buckets/B` or `/buckets/B`.
     bucket: String,
     read: String,
@@ -73,6 +108,7 @@ impl Objects {
             slots: Semaphore::new(settings.connections),
             timeout: settings.timeout,
             reunions: AtomicU64::new(0),
+            tells_waits: AtomicBool::new(true),
             bucket,
             // Absence is an answer, whatever the bucket type says: else a replica that is behind fails reads.
             read: format!("?r={}&pr={}&notfound_ok=true", q.r, q.pr),
@@ -85,12 +121,23 @@ impl Objects {
         Instant::now() + self.timeout
     }
 
+    /// Until when the store may take to open: nodes that are there may only just be starting, which takes them ten seconds or
+    /// more, or not have heard of the bucket's properties yet.
+    pub(crate) fn opening_deadline(&self) -> Instant {
+        Instant::now() + (self.timeout * 8).min(OPENING_MAX).max(self.timeout)
+    }
+
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
     pub(crate) fn reunions(&self) -> u64 {
         self.reunions.load(Ordering::Relaxed)
+    }
+
+    /// The store is open: from now on those who call learn how it goes.
+    pub(crate) fn opened(&self) {
+        self.tells_waits.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn close(&self) {
@@ -122,7 +169,8 @@ impl Objects {
     /// Reads an object with all its siblings.
     pub(crate) async fn get(&self, key: &str, deadline: Instant) -> Result<Object, Fault> {
         let request = Request::get(self.target(key, &self.read));
-        object(&self.send(request, deadline).await?)
+        let object = object(&self.send(request, deadline).await?)?;
+        object.ok_or_else(inseparable)
     }
 
     /// Writes an object and reads it back as the replicas have it then: concurrent writes show as siblings.
@@ -135,7 +183,13 @@ impl Objects {
     ) -> Result<Object, Fault> {
         let target = self.target(key, &[&*self.write, "&returnbody=true"].concat());
         let answer = self.send(put(target, vclock, body), deadline).await?;
-        object(&answer).map_err(|fault| fault.sent(true))
+        let object = match object(&answer) {
+            Ok(Some(object)) => Ok(object),
+            // Siblings, of which this answer has the names alone.
+            Ok(None) => self.get(key, deadline).await,
+            Err(fault) => Err(fault),
+        };
+        object.map_err(|fault| fault.sent(true))
     }
 
     /// Writes an object without reading it back.
@@ -193,11 +247,12 @@ impl Objects {
                 Err(_) => return Err(last.unwrap_or_else(Fault::out_of_time).sent(sent)),
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            // A node that hangs must leave time for another.
+            // One request takes no longer than a call, and a node that hangs must leave time for another.
+            let share = left.min(self.timeout);
             let share = if self.hosts.all().len() > tried.len() + 1 {
-                left / 2
+                share / 2
             } else {
-                left
+                share
             };
             if bare.contains("/keys/") {
                 // The node gives up shortly before we do: so one whose replicas are silent is told from one that hangs.
@@ -234,6 +289,9 @@ impl Objects {
                     return Err(fault);
                 }
                 hope = false;
+                if self.tells_waits.swap(false, Ordering::Relaxed) {
+                    tracing::info!(why = %fault.message, "waits for Riak");
+                }
                 tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())).await;
                 pause = (pause * 2).min(PAUSE * 16);
                 tried.clear();
@@ -309,16 +367,57 @@ fn understood(host: &str, answer: Answer) -> Result<Answer, Fault> {
     Err(of_status(host, answer.status, !answer.is_html(), &answer.text()))
 }
 
-fn object(answer: &Answer) -> Result<Object, Fault> {
+/// What an answer shows of an object; `None` when it is siblings and has only their names. Riak before its HTTP interface was
+/// rewritten says 300 to siblings, and shows them whenever the request takes that; after it says 200 to those that it shows, and 300
+/// to a write whatever the request takes.
+fn object(answer: &Answer) -> Result<Option<Object>, Fault> {
+    let siblings = || multipart::values(&answer.content_type, &answer.body);
+    let is_multipart = answer.content_type.starts_with("multipart/mixed");
     let values = match answer.status {
+        200 if is_multipart => siblings().unwrap_or_else(|| vec![answer.body.clone()]),
         200 => vec![answer.body.clone()],
-        300 => multipart::values(&answer.content_type, &answer.body)
-            .ok_or_else(|| Fault::new(ErrorKind::Corrupt, "siblings that cannot be told apart"))?,
+        300 if is_multipart => siblings().ok_or_else(inseparable)?,
+        300 => return Ok(None),
         _ => Vec::new(),
     };
-    Ok(Object {
+    Ok(Some(Object {
         values,
         vclock: answer.vclock.clone(),
         age: age::between(answer.last_modified.as_deref(), answer.date.as_deref()),
-    })
+    }))
+}
+
+fn inseparable() -> Fault {
+    Fault::new(ErrorKind::Corrupt, "siblings that cannot be told apart")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(status: u16, content_type: &str, body: &'static str) -> Option<Vec<Bytes>> {
+        let answer = Answer {
+            status,
+            content_type: content_type.to_owned(),
+            vclock: None,
+            last_modified: None,
+            date: None,
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        object(&answer).unwrap().map(|object| object.values)
+    }
+
+    #[test]
+    fn siblings_are_seen_whatever_the_status_and_their_names_alone_are_none() {
+        const TYPE: &str = "multipart/mixed; boundary=b";
+        const BOTH: &str = "\r\n--b\r\nEtag: x\r\n\r\none\r\n--b\r\nEtag: y\r\n\r\ntwo\r\n--b--\r\n";
+        for status in [200, 300] {
+            assert_eq!(values(status, TYPE, BOTH).unwrap(), ["one", "two"], "{status}");
+        }
+        assert_eq!(values(300, "text/plain", "Siblings:\nx\ny\n"), None);
+        assert_eq!(values(200, "text/plain", "Siblings:").unwrap(), ["Siblings:"]);
+        // A single value of somebody else's.
+        assert_eq!(values(200, TYPE, "{}").unwrap(), ["{}"]);
+        assert!(values(404, "text/plain", "not found\n").unwrap().is_empty());
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
-use waypost_session::Reclaimed;
+use waypost_session::{ErrorKind, Reclaimed};
 use waypost_types::{Address, Identity, Owner};
 
 use crate::RiakStore;
@@ -187,7 +187,12 @@ impl RiakStore {
         let _turn = self.turn(address).await;
         let key = key::session(address);
         let object = self.objects.get(&key, deadline).await?;
-        let view = View::of(&object)?;
+        let view = match View::of(&object) {
+            Ok(view) => view,
+            // Another program has written over it: that is not ours to remove.
+            Err(fault) if fault.kind == ErrorKind::Corrupt => return Ok(GONE),
+            Err(fault) => return Err(fault),
+        };
         let Some(record) = view.merged() else {
             return Ok(GONE);
         };
@@ -290,12 +295,16 @@ impl RiakStore {
         let busy: BTreeSet<&Identity> = journals.iter().map(|(name, _)| &name.owner.identity).collect();
         let all: BTreeSet<&Identity> = members.keys().chain(busy.iter().copied()).collect();
         let reads = stream::iter(all.into_iter().cloned().map(|identity| async move {
-            let read = self.read_lease(&identity, deadline).await?;
-            Ok::<_, Fault>((identity, read))
+            match self.read_lease(&identity, deadline).await {
+                Ok(read) => Ok(Some((identity, read))),
+                // Whether that owner lives cannot be told: the others are seen to.
+                Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(None),
+                Err(fault) => Err(fault),
+            }
         }));
-        let reads: Vec<(Identity, Read)> = reads.buffered(AT_ONCE).try_collect().await?;
+        let reads: Vec<Option<(Identity, Read)>> = reads.buffered(AT_ONCE).try_collect().await?;
         let mut leases = BTreeMap::new();
-        for (identity, read) in reads {
+        for (identity, read) in reads.into_iter().flatten() {
             let read = self.end_dead(&identity, read, deadline).await?;
             if !busy.contains(&identity)
                 && let Some(number) = members.get(&identity)

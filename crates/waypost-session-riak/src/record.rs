@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use waypost_types::{Identity, Incarnation, Owner, Seq, Session};
 
 use crate::fault::Fault;
-use crate::names::{corrupt, encode};
+use crate::names::encode;
 use crate::object::Object;
 use crate::stamp;
 
@@ -99,21 +99,23 @@ pub(crate) fn cmp_sessions(one: &Session, two: &Session) -> Ordering {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     records: Vec<Record>,
+    /// How many values there are, those that cannot be read among them.
+    siblings: usize,
 }
 
 impl View {
     /// A view of these siblings.
     #[cfg(test)]
     pub(crate) const fn new(records: Vec<Record>) -> Self {
-        Self { records }
+        let siblings = records.len();
+        Self { records, siblings }
     }
 
     pub(crate) fn of(object: &Object) -> Result<Self, Fault> {
-        let records = object.values.iter().map(|value| Record::decode(value));
-        let records = records
-            .collect::<Option<_>>()
-            .ok_or_else(|| corrupt("the record of an address"))?;
-        Ok(Self { records })
+        Ok(Self {
+            records: object.readable_by("the record of an address", Record::decode)?,
+            siblings: object.values.len(),
+        })
     }
 
     /// The record that stands: the greatest, with what its siblings remember.
@@ -127,7 +129,7 @@ impl View {
     }
 
     pub(crate) fn has_siblings(&self) -> bool {
-        self.records.len() > 1
+        self.siblings > 1
     }
 
     /// Every session that is mentioned, whether or not it stands.

@@ -13,6 +13,7 @@ use crate::decide::{self, Restore};
 use crate::fault::{Again, Fault};
 use crate::key;
 use crate::liveness::Standing;
+use crate::names::contended;
 use crate::record::{Record, View};
 
 /// How many entries of a batch are under way at once; the connections bound them further.
@@ -330,11 +331,4 @@ impl RiakStore {
         let live: Vec<Option<Owner>> = reads.buffered(AT_ONCE).try_collect().await?;
         Ok(live.into_iter().flatten().collect())
     }
-}
-
-fn contended() -> Fault {
-    Fault::new(
-        ErrorKind::Conflict,
-        "others changed the same record again and again",
-    )
 }

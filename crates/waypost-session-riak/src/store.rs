@@ -61,7 +61,8 @@ impl RiakStore {
     ///
     /// # Errors
     /// `ConfigInvalid` when the URL is wrong or the bucket must not be used, `PermissionDenied` when the credentials are
-    /// wrong, `Unavailable` when no node is ready within the time-out (at once when none listens).
+    /// wrong, `Unavailable` when no node answers within the time-out (at once when none listens), or none is ready within eight
+    /// time-outs or 20 s: nodes that start are waited for.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         Self::open(&StoreUrl::parse(url)?).await
     }
@@ -109,10 +110,12 @@ impl RiakStore {
     }
 
     async fn prepare(&self, settings: &Settings) -> Result<(), Fault> {
-        bucket::prepare(&self.objects, settings, self.objects.deadline()).await?;
+        let deadline = self.objects.opening_deadline();
+        bucket::prepare(&self.objects, settings, deadline).await?;
         // Properties may be read before objects can be, and quorums are refused here.
-        self.objects.get(key::MARKER, self.objects.deadline()).await?;
+        self.objects.get(key::MARKER, deadline).await?;
         self.check_marker(self.objects.deadline()).await;
+        self.objects.opened();
         Ok(())
     }
 

@@ -60,6 +60,7 @@ async fn race(seed: u64, nodes: usize, count: usize, rounds: usize) -> usize {
     let cluster = RiakOptions::new()
         .nodes(nodes)
         .delay(Duration::from_millis(4))
+        .latency(Duration::from_millis(1), Duration::from_millis(2))
         .seed(seed)
         .start()
         .await

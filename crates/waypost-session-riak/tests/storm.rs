@@ -144,6 +144,7 @@ async fn storm(seed: u64, parameters: &str) {
     let nodes = RiakOptions::new()
         .nodes(NODES)
         .delay(Duration::from_millis(3))
+        .latency(Duration::from_millis(1), Duration::from_millis(4))
         .seed(seed)
         .start()
         .await

@@ -1,4 +1,5 @@
-//! The suite on a stand-in of two nodes, whose replicas take their time; each handle asks one node first, and they differ.
+//! The suite on a stand-in of two nodes, whose replicas take their time and who answer no faster than real ones with much to do; each
+//! handle asks one node first, and they differ.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -16,7 +17,8 @@ struct TwoNodes;
 impl StoreBuilder for TwoNodes {
     async fn start(&self) -> Result<Box<dyn Datastore>, StartError> {
         let options = RiakOptions::new().nodes(2).delay(Duration::from_millis(3));
-        let nodes = options.start().await?;
+        let millis = Duration::from_millis;
+        let nodes = options.latency(millis(2), millis(5)).start().await?;
         Ok(Box::new(Running {
             nodes,
             handles: AtomicUsize::new(0),

@@ -50,12 +50,12 @@ impl Cluster {
         let brokers = options.brokers();
         let links = Links::start(options.network, options.servers, brokers)?;
         let redis = match options.store {
-            Store::Embedded | Store::Riak => None,
+            Store::Embedded | Store::Riak | Store::OneRiak => None,
             Store::Redis => Some(RedisServer::start(&links)?),
         };
-        let riak = match options.store {
-            Store::Riak => Some(RiakNodes::start()?),
-            Store::Embedded | Store::Redis => None,
+        let riak = match options.store.riak_nodes() {
+            0 => None,
+            count => Some(RiakNodes::start(count)?),
         };
         let mut cluster = Self {
             world: World::default(),
@@ -71,7 +71,7 @@ impl Cluster {
             directory,
             launches: 0,
         };
-        if options.store == Store::Riak {
+        if options.store.riak_nodes() > 0 {
             // Replicas that were apart do not know of each other's claims.
             cluster.world.change(crate::Oracle::seqs_may_fall);
         }

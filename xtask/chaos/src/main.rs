@@ -1,4 +1,4 @@
-//! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak]
+//! `waypost-chaos [--seconds N] [--seed S] [--topology brokerless|broker|brokers=N] [--store embedded|redis|riak|riak-one]
 //! [--servers N] [--brokerless N] [--network proxies|namespaces|direct]`, and
 //! `waypost-chaos rolling [--per-second N] [--topology ...] [--store ...]`
 

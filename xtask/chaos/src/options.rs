@@ -23,8 +23,22 @@ pub enum Store {
     Embedded,
     /// A `redis-server` of the cluster's own.
     Redis,
-    /// Stand-in nodes of Riak.
+    /// Three stand-in nodes of Riak.
     Riak,
+    /// One alone: while it is away, so is the store.
+    OneRiak,
+}
+
+impl Store {
+    /// How many stand-in nodes of Riak there are.
+    #[must_use]
+    pub const fn riak_nodes(self) -> usize {
+        match self {
+            Self::Embedded | Self::Redis => 0,
+            Self::Riak => 3,
+            Self::OneRiak => 1,
+        }
+    }
 }
 
 /// What a cluster is made of. It is displayed as the arguments of `cargo xtask chaos`.
@@ -84,6 +98,7 @@ impl fmt::Display for Options {
             Store::Embedded => "embedded",
             Store::Redis => "redis",
             Store::Riak => "riak",
+            Store::OneRiak => "riak-one",
         };
         let network = match self.network {
             Network::Direct => "direct",
@@ -120,7 +135,8 @@ impl std::str::FromStr for Store {
             "embedded" => Ok(Self::Embedded),
             "redis" => Ok(Self::Redis),
             "riak" => Ok(Self::Riak),
-            _ => bail!("unknown store '{text}': embedded, redis or riak"),
+            "riak-one" => Ok(Self::OneRiak),
+            _ => bail!("unknown store '{text}': embedded, redis, riak or riak-one"),
         }
     }
 }

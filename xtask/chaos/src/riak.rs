@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 use waypost_session_testkit::servers::riak::{RiakOptions, RiakStandIn};
 
-/// Three nodes whose replicas take up to two milliseconds.
+/// Nodes whose replicas take up to two milliseconds, and who take one to three themselves to answer, as real ones do.
 #[derive(Debug)]
 pub struct RiakNodes {
     runtime: Runtime,
@@ -15,18 +15,16 @@ pub struct RiakNodes {
 }
 
 impl RiakNodes {
-    /// How many there are.
-    pub const COUNT: usize = 3;
-
-    /// Starts them on free ports.
+    /// Starts so many on free ports.
     ///
     /// # Errors
     /// From the system.
-    pub fn start() -> Result<Self> {
+    pub fn start(count: usize) -> Result<Self> {
         let runtime = Runtime::new().context("no runtime for the stand-in nodes")?;
         let options = RiakOptions::new()
-            .nodes(Self::COUNT)
-            .delay(Duration::from_millis(2));
+            .nodes(count)
+            .delay(Duration::from_millis(2))
+            .latency(Duration::from_millis(1), Duration::from_millis(3));
         let nodes = runtime.block_on(options.start()).context("no stand-in nodes")?;
         Ok(Self { runtime, nodes })
     }

@@ -48,6 +48,8 @@ async fn every_verb_takes_as_many_requests_as_documented() {
         4,
         "register: the lease and the list, each read and written"
     );
+    store.deregister(&owner).await.unwrap();
+    assert_eq!(nodes.deletes(), 0, "only reclaiming deletes");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use waypost_session_riak::RiakStore;
 use waypost_session_testkit::servers::riak::{RiakFault, RiakOptions};
 use waypost_types::Session;
 
-use crate::{PATIENCE, address, location, open, open_with, server};
+use crate::{PATIENCE, address, location, open, open_with, raw, server};
 
 #[tokio::test]
 async fn passing_failures_of_one_node_are_ridden_out() {
@@ -160,6 +160,23 @@ async fn a_datastore_that_lost_everything_shows_by_renewals_and_generation() {
     assert_eq!(restored, [Restored::Held]);
     let next = store.claim(&owner, &address("a")).await.unwrap();
     assert!(next.seq > claimed.seq, "seqs grow although their record was lost");
+}
+
+#[tokio::test]
+async fn a_list_that_could_not_be_written_is_not_taken_for_written() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = open(&nodes).await;
+    server(&store, "server").await;
+    for shard in 0..8 {
+        raw::ask(&nodes, "DELETE", &format!("m%3A{shard}"), "", "").await;
+    }
+    nodes.disturb(0, RiakFault::TooManySiblings, 1.0);
+    // It would put its server back onto the list.
+    let error = store.peers().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    nodes.calm();
+    store.peers().await.unwrap();
+    assert_eq!(open(&nodes).await.peers().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

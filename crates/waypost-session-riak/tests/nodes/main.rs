@@ -4,6 +4,8 @@ mod answers;
 mod apart;
 mod buckets;
 mod faults;
+mod foreign;
+mod opening;
 mod raw;
 mod reclaim;
 mod tombstones;

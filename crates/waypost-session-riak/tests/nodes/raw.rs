@@ -6,11 +6,22 @@ use waypost_session_testkit::servers::riak::RiakStandIn;
 
 /// What a bare request for an object answers. `headers` and `body` as they go out.
 pub(crate) async fn ask(nodes: &RiakStandIn, method: &str, key: &str, headers: &str, body: &str) -> String {
+    ask_at(nodes, method, &format!("/buckets/test/keys/{key}"), headers, body).await
+}
+
+/// The same for any path.
+pub(crate) async fn ask_at(
+    nodes: &RiakStandIn,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", nodes.port(0).unwrap()))
         .await
         .unwrap();
     let text = format!(
-        "{method} /buckets/test/keys/{key} HTTP/1.1\r\nHost: riak\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        "{method} {path} HTTP/1.1\r\nHost: riak\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     );
@@ -31,4 +42,9 @@ pub(crate) async fn vclock(nodes: &RiakStandIn, key: &str) -> String {
 pub(crate) async fn delete(nodes: &RiakStandIn, key: &str, vclock: &str) {
     let answer = ask(nodes, "DELETE", key, vclock, "").await;
     assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+}
+
+/// A key as it stands in a URL.
+pub(crate) fn encoded(key: &str) -> String {
+    key.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -195,6 +195,12 @@ impl RiakStandIn {
         self.nodes.iter().map(|running| running.node.requests()).sum()
     }
 
+    /// How many of them were to delete something.
+    #[must_use]
+    pub fn deletes(&self) -> u64 {
+        self.nodes.iter().map(|running| running.node.deletes()).sum()
+    }
+
     /// How many buckets have properties of their own, as far as a node knows.
     #[must_use]
     pub fn buckets_with_props(&self, node: usize) -> usize {
@@ -205,6 +211,12 @@ impl RiakStandIn {
     #[must_use]
     pub fn objects(&self, prefix: &str) -> usize {
         self.cluster.objects(prefix)
+    }
+
+    /// The keys of all objects that are stored, tombstones left out.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.cluster.keys()
     }
 
     /// Makes a bucket type with these properties, as JSON.

@@ -9,7 +9,6 @@ use super::Dice;
 use crate::cluster::Cluster;
 use crate::links::{Network, Place};
 use crate::options::{Options, Store, Topology};
-use crate::riak::RiakNodes;
 use crate::server::Signal;
 
 /// How long a failure lasts at most.
@@ -184,8 +183,8 @@ impl Trouble {
         match self.options.store {
             Store::Embedded => {}
             Store::Redis => kinds.extend([Kind::RedisKilled, Kind::RedisStopped]),
-            Store::Riak => {
-                let node = dice.below(RiakNodes::COUNT);
+            Store::Riak | Store::OneRiak => {
+                let node = dice.below(self.options.store.riak_nodes());
                 kinds.extend([Kind::RiakNodeStopped(node); 3]);
             }
         }

@@ -113,6 +113,11 @@ mod random {
     }
 
     #[test]
+    fn a_mesh_on_the_only_riak_node_survives_everything_at_once() {
+        everything(Topology::Mesh, Store::OneRiak);
+    }
+
+    #[test]
     fn two_brokers_on_riak_survive_everything_at_once() {
         everything(Topology::Brokers(2), Store::Riak);
     }

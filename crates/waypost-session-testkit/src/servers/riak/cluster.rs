@@ -14,7 +14,7 @@ use super::props;
 use super::replica::{Content, Name, Replica, Rules};
 use crate::Rng;
 
-/// How many replicas an object has.
+/// How many replicas an object has at most.
 pub(super) const REPLICAS: usize = 3;
 
 /// All nodes.
@@ -104,17 +104,22 @@ impl Cluster {
     }
 
     pub(super) fn objects(&self, prefix: &str) -> usize {
+        self.keys().iter().filter(|key| key.starts_with(prefix)).count()
+    }
+
+    pub(super) fn keys(&self) -> Vec<String> {
         let state = self.state();
         let mut names: Vec<&Name> = state
             .replicas
             .iter()
             .flat_map(Replica::stored)
-            .filter(|((_, key), object)| key.starts_with(prefix.as_bytes()) && !object.is_tombstone())
+            .filter(|(_, object)| !object.is_tombstone())
             .map(|(name, _)| name)
             .collect();
         names.sort_unstable();
         names.dedup();
-        names.len()
+        let key = |(_, key): &Name| String::from_utf8_lossy(key).into_owned();
+        names.into_iter().map(key).collect()
     }
 
     pub(super) fn create_type(&self, name: &str, wanted: &Value) {
@@ -189,11 +194,21 @@ impl Cluster {
         }
     }
 
-    /// How many replicas are on nodes that are up.
-    pub(super) fn primaries(&self) -> usize {
+    /// How many replicas an object of this bucket has: as its property says, and no more than there are here.
+    fn replicas(&self, node: usize, bucket: &str) -> usize {
+        let props = self.props(node, bucket).unwrap_or_default();
+        let n = props.get("n_val").and_then(Value::as_u64);
+        n.and_then(|n| usize::try_from(n).ok())
+            .map_or(REPLICAS, |n| n.clamp(1, REPLICAS))
+    }
+
+    /// How many of them are on nodes that are up.
+    pub(super) fn primaries(&self, node: usize, bucket: &str) -> usize {
+        let n = self.replicas(node, bucket);
         self.state()
             .replicas
             .iter()
+            .take(n)
             .filter(|replica| !replica.down)
             .count()
     }

@@ -13,6 +13,8 @@ pub enum RiakFault {
     NotReady,
     /// 500 `overload`.
     Overload,
+    /// 500 `too_many_siblings` to every PUT, however often the object is read before.
+    TooManySiblings,
     /// 503 `request timed out`; a write is applied.
     TimedOut,
     /// 503 `PW-value unsatisfied`.

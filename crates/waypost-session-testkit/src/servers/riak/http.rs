@@ -17,6 +17,7 @@ use super::dates::http_date;
 use super::fault::{Faults, RiakFault};
 use super::response::Response;
 use super::routes;
+use crate::Rng;
 
 /// The longest request line and the longest header that are taken.
 const LINE_MAX: usize = 8192;
@@ -32,12 +33,26 @@ pub(super) struct Node {
     acceptor: Option<Acceptor>,
     faults: Faults,
     requests: AtomicU64,
+    deletes: AtomicU64,
     /// Until when a node that starts knows no route, and until when it is not ready.
     starting: Mutex<Option<(Instant, Instant)>>,
     connections: Mutex<Vec<AbortHandle>>,
     /// The process stands still.
     suspended: watch::Sender<bool>,
     chunked: bool,
+    latency: (Duration, Duration),
+    rng: Mutex<Rng>,
+}
+
+/// How a node is to behave.
+pub(super) struct Manner {
+    /// What a request has to show.
+    pub(super) authorization: Option<String>,
+    pub(super) acceptor: Option<TlsAcceptor>,
+    pub(super) chunked: bool,
+    /// The least and the most that a request takes before anything is done about it.
+    pub(super) latency: (Duration, Duration),
+    pub(super) seed: u64,
 }
 
 struct Acceptor(TlsAcceptor);
@@ -79,34 +94,39 @@ impl Request {
 }
 
 impl Node {
-    pub(super) fn new(
-        index: usize,
-        cluster: Arc<Cluster>,
-        authorization: Option<String>,
-        acceptor: Option<TlsAcceptor>,
-        chunked: bool,
-    ) -> Self {
+    pub(super) fn new(index: usize, cluster: Arc<Cluster>, manner: Manner) -> Self {
         Self {
             index,
             cluster,
-            authorization,
-            acceptor: acceptor.map(Acceptor),
+            authorization: manner.authorization,
+            acceptor: manner.acceptor.map(Acceptor),
             faults: Faults::new(index as u64 + 1),
             requests: AtomicU64::new(0),
+            deletes: AtomicU64::new(0),
             starting: Mutex::default(),
             connections: Mutex::default(),
             suspended: watch::Sender::new(false),
-            chunked,
+            chunked: manner.chunked,
+            latency: manner.latency,
+            rng: Mutex::new(Rng::new(manner.seed.wrapping_add(index as u64))),
         }
+    }
+
+    /// What a request costs that comes now.
+    fn latency(&self) -> Duration {
+        let (least, most) = self.latency;
+        let spread = usize::try_from(most.saturating_sub(least).as_micros()).unwrap_or(usize::MAX);
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        least + Duration::from_micros(rng.below(spread) as u64)
     }
 
     pub(super) fn suspend(&self, suspended: bool) {
         self.suspended.send_replace(suspended);
     }
 
-    fn encode(&self, response: &Response, close: bool, head_only: bool) -> Vec<u8> {
+    fn encode(&self, response: &Response, head_only: bool) -> Vec<u8> {
         let date = http_date(self.cluster.now(self.index));
-        response.encode(&date, close, head_only, self.chunked)
+        response.encode(&date, head_only, self.chunked)
     }
 
     pub(super) const fn faults(&self) -> &Faults {
@@ -115,6 +135,10 @@ impl Node {
 
     pub(super) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn deletes(&self) -> u64 {
+        self.deletes.load(Ordering::Relaxed)
     }
 
     /// The node begins to start: for so long it knows no route, and for so long after it is not ready.
@@ -192,15 +216,23 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         let request = match read(&mut stream, &mut buffer).await? {
             Incoming::Request(request) => request,
             Incoming::Refused(response) => {
-                return stream.write_all(&node.encode(&response, true, false)).await;
+                return stream.write_all(&node.encode(&response, false)).await;
             }
             Incoming::End => return Ok(()),
         };
         // Fails when the node is gone.
         let _ = node.suspended.subscribe().wait_for(|suspended| !suspended).await;
         node.requests.fetch_add(1, Ordering::Relaxed);
+        if request.method == "DELETE" {
+            node.deletes.fetch_add(1, Ordering::Relaxed);
+        }
+        let latency = node.latency();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         let is_ping = request.path == "/ping";
         let fault = node.start_up(is_ping).or_else(|| node.faults.draw(is_ping));
+        let fault = fault.filter(|fault| *fault != RiakFault::TooManySiblings || request.method == "PUT");
         match fault {
             Some(RiakFault::HangUp) => return Ok(()),
             Some(RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer | RiakFault::WriteFailures)
@@ -215,7 +247,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         let response = match fault {
             Some(RiakFault::Hang) => return core::future::pending().await,
             Some(RiakFault::CutAnswer) => {
-                let answer = node.encode(&routes::answer(node, &request).await, true, head_only);
+                let answer = node.encode(&routes::answer(node, &request).await, head_only);
                 return stream.write_all(&answer[..answer.len().saturating_sub(5)]).await;
             }
             Some(fault) => routes::of_fault(fault, &request),
@@ -230,7 +262,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
             None => routes::answer(node, &request).await,
         };
         let close = !keep_alive || response.close;
-        let answer = node.encode(&response, close, head_only);
+        let answer = node.encode(&response, head_only);
         stream.write_all(&answer).await?;
         if close {
             return Ok(());

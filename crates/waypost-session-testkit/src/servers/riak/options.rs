@@ -19,6 +19,7 @@ pub struct RiakOptions {
     tls: bool,
     gossip: Duration,
     chunked: bool,
+    latency: (Duration, Duration),
 }
 
 impl Default for RiakOptions {
@@ -39,6 +40,7 @@ impl RiakOptions {
             tls: false,
             gossip: Duration::ZERO,
             chunked: false,
+            latency: (Duration::ZERO, Duration::ZERO),
         }
     }
 
@@ -53,6 +55,13 @@ impl RiakOptions {
     #[must_use]
     pub const fn delay(mut self, longest: Duration) -> Self {
         self.delay = longest;
+        self
+    }
+
+    /// Each request takes so long before anything is done about it, at random, as on real nodes with much to do.
+    #[must_use]
+    pub const fn latency(mut self, least: Duration, most: Duration) -> Self {
+        self.latency = (least, most);
         self
     }
 
@@ -106,9 +115,14 @@ impl RiakOptions {
                 .credentials
                 .as_ref()
                 .map(|(user, password)| http::basic(user, password));
-            let acceptor = tls.as_ref().map(tls::Tls::acceptor);
-            let node = http::Node::new(index, Arc::clone(&cluster), authorization, acceptor, self.chunked);
-            let node = Arc::new(node);
+            let manner = http::Manner {
+                authorization,
+                acceptor: tls.as_ref().map(tls::Tls::acceptor),
+                chunked: self.chunked,
+                latency: self.latency,
+                seed: self.seed,
+            };
+            let node = Arc::new(http::Node::new(index, Arc::clone(&cluster), manner));
             let task = tokio::spawn(http::serve(listener, Arc::clone(&node)));
             nodes.push(Running {
                 port,

@@ -10,6 +10,7 @@ pub(super) struct Response {
     pub(super) reason: &'static str,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
+    /// Whether the connection is closed thereafter. Nothing in the answer says so.
     pub(super) close: bool,
 }
 
@@ -36,16 +37,13 @@ impl Response {
     }
 
     /// As it goes out.
-    pub(super) fn encode(&self, date: &str, close: bool, head_only: bool, chunked: bool) -> Vec<u8> {
+    pub(super) fn encode(&self, date: &str, head_only: bool, chunked: bool) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, self.reason);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         head.push_str("Server: stand-in for MochiWeb/3.2.2 WebMachine/3.4.0\r\n");
         head.push_str(&format!("Date: {date}\r\n"));
-        if close {
-            head.push_str("Connection: close\r\n");
-        }
         let bodiless = self.status == 204 || self.status == 304;
         let chunked = chunked && !bodiless && !head_only;
         if chunked {

@@ -8,7 +8,7 @@ use super::clock::Clock;
 use super::cluster::{Quorum, REPLICAS, WriteError};
 use super::fault::RiakFault;
 use super::http::{Node, Request};
-use super::props;
+use super::props::{self, BadQuorum};
 use super::replica::{Name, Object};
 use super::response::{Response, crash, html, no_route, text};
 use super::shown::{accepts, shown};
@@ -37,16 +37,19 @@ pub(super) fn of_fault(fault: RiakFault, request: &Request) -> Response {
         RiakFault::NotReady if request.method == "PUT" => error("Error:\nall_nodes_down\n"),
         RiakFault::NotReady => error("Error:\n{insufficient_vnodes,0,need,2}\n"),
         RiakFault::Overload => error("Error:\noverload\n"),
+        RiakFault::TooManySiblings => error("Error:\n{too_many_siblings,101}\n"),
         RiakFault::NoPrimaries if request.method == "GET" => {
             text(503, "Service Unavailable", "PR-value unsatisfied: 1/2\n")
         }
-        RiakFault::NoPrimaries => text(503, "Service Unavailable", "PW-value unsatisfied: 1/2\n"),
-        // Without a content type, as it is.
-        RiakFault::WriteFailures if request.method != "GET" => {
-            let mut response = Response::new(503, "Service Unavailable");
-            response.body = b"Too Many write failures to satisfy W/DW\n".to_vec();
-            response
+        RiakFault::NoPrimaries => {
+            in_passing(request, 503, "Service Unavailable", "PW-value unsatisfied: 1/2\n")
         }
+        RiakFault::WriteFailures if request.method != "GET" => in_passing(
+            request,
+            503,
+            "Service Unavailable",
+            "Too Many write failures to satisfy W/DW\n",
+        ),
         RiakFault::WriteFailures => text(503, "Service Unavailable", "R-value unsatisfied: 1/2\n"),
         RiakFault::Crash => crash("{error,{error,badarg,[]}}"),
         RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer | RiakFault::HangUp => {
@@ -112,12 +115,9 @@ fn of_props(node: &Node, request: &Request, bucket: &str, mut props: Map<String,
                     "bucket PUT must be a JSON object of the form:\n{\"props\":{...bucket properties...}}",
                 );
             };
-            if set
-                .get("n_val")
-                .is_some_and(|n| n.as_u64().is_none_or(|n| n == 0))
-            {
+            if let Some(wrong) = props::wrong(&props, &set) {
                 return Response::new(400, "Bad Request")
-                    .body("application/json", "{\"n_val\":\"not_integer\"}");
+                    .body("application/json", Value::Object(wrong).to_string());
             }
             node.cluster.set_props(node.index, bucket, Some(set));
             Response::new(204, "No Content").header("Content-Type", "application/json")
@@ -138,7 +138,7 @@ struct Quorums {
     pw: usize,
 }
 
-fn quorums(request: &Request, props: &Map<String, Value>) -> Result<Quorums, String> {
+fn quorums(request: &Request, props: &Map<String, Value>) -> Result<Quorums, BadQuorum> {
     let n = props
         .get("n_val")
         .and_then(Value::as_u64)
@@ -148,7 +148,8 @@ fn quorums(request: &Request, props: &Map<String, Value>) -> Result<Quorums, Str
     Ok(Quorums {
         read: Quorum {
             r: of("r")?.min(REPLICAS),
-            notfound_ok: props::flag("notfound_ok", request.param("notfound_ok"), props)?,
+            notfound_ok: props::flag("notfound_ok", request.param("notfound_ok"), props)
+                .map_err(BadQuorum::Unreadable)?,
         },
         w: of("w")?.max(of("dw")?).min(REPLICAS),
         pr: of("pr")?.min(REPLICAS),
@@ -165,7 +166,11 @@ async fn of_key(
 ) -> Response {
     let quorums = match quorums(request, props) {
         Ok(quorums) => quorums,
-        Err(what) => return text(400, "Bad Request", &what),
+        Err(BadQuorum::Unreadable(what)) => return text(400, "Bad Request", &what),
+        Err(BadQuorum::TooMany(n)) => {
+            let what = format!("Specified w/dw/pw/node_confirms values invalid for bucket n value of {n}\n");
+            return in_passing(request, 400, "Bad Request", &what);
+        }
     };
     let timeout = match request.param("timeout").map(str::parse) {
         None => TIMEOUT,
@@ -183,7 +188,7 @@ async fn of_key(
 async fn done(node: &Node, request: &Request, name: Name, bucket: &str, quorums: &Quorums) -> Response {
     match request.method.as_str() {
         "GET" | "HEAD" => {
-            let primaries = node.cluster.primaries();
+            let primaries = node.cluster.primaries(node.index, &name.0);
             if primaries < quorums.pr {
                 let body = format!("PR-value unsatisfied: {primaries}/{}\n", quorums.pr);
                 return text(503, "Service Unavailable", &body);
@@ -260,18 +265,35 @@ async fn put(node: &Node, request: &Request, name: Name, bucket: &str, quorums: 
     match written {
         Ok(object) if request.param("returnbody") == Some("true") => shown(&object, request, bucket, true),
         Ok(_) => Response::new(204, "No Content").header("Content-Type", content_type),
-        Err(error) => of_write_error(error),
+        Err(error) => of_write_error(request, error),
     }
 }
 
-fn of_write_error(error: WriteError) -> Response {
+/// An answer that is given in the middle of things without saying of what type it is: it has the type that the proper answer
+/// would have had.
+fn in_passing(request: &Request, status: u16, reason: &'static str, body: &str) -> Response {
+    let response = Response::new(status, reason);
+    let mut response = match request.method.as_str() {
+        "DELETE" => response.header("Content-Type", "text/html"),
+        "PUT" | "POST" => response.header(
+            "Content-Type",
+            request.header("content-type").unwrap_or("text/plain"),
+        ),
+        _ => response,
+    };
+    response.body = body.as_bytes().to_vec();
+    response
+}
+
+fn of_write_error(request: &Request, error: WriteError) -> Response {
     match error {
         WriteError::TooManySiblings(count) => text(
             500,
             "Internal Server Error",
             &format!("Error:\n{{too_many_siblings,{count}}}\n"),
         ),
-        WriteError::PrimariesMissing { have, need } => text(
+        WriteError::PrimariesMissing { have, need } => in_passing(
+            request,
             503,
             "Service Unavailable",
             &format!("PW-value unsatisfied: {have}/{need}\n"),
@@ -280,18 +302,19 @@ fn of_write_error(error: WriteError) -> Response {
 }
 
 async fn delete(node: &Node, request: &Request, name: Name, quorums: &Quorums) -> Response {
-    let object = match read(node, &name, quorums).await {
-        Ok(object) => object,
-        Err(answer) => return answer,
-    };
-    if object.is_tombstone() {
-        return text(404, "Object Not Found", "not found\n");
-    }
-    let context = match context(request) {
-        Ok(context) if request.header("x-riak-vclock").is_some() => context,
-        // Without a vclock, what is there now is what is deleted.
-        Ok(_) => object.clock,
-        Err(answer) => return answer,
+    let context = if request.header("x-riak-vclock").is_some() {
+        // Whether anything is there is not looked at.
+        match context(request) {
+            Ok(context) => context,
+            Err(answer) => return answer,
+        }
+    } else {
+        // What is there now is what is deleted.
+        match read(node, &name, quorums).await {
+            Ok(object) if object.is_tombstone() => return text(404, "Object Not Found", "not found\n"),
+            Ok(object) => object.clock,
+            Err(answer) => return answer,
+        }
     };
     let mut tombstone = node
         .cluster
@@ -308,7 +331,7 @@ async fn delete(node: &Node, request: &Request, name: Name, quorums: &Quorums) -
             }
             Response::new(204, "No Content").header("Content-Type", "text/html")
         }
-        Err(error) => of_write_error(error),
+        Err(error) => of_write_error(request, error),
     }
 }
 

@@ -21,7 +21,8 @@ impl Cluster {
     ) -> Result<Object, usize> {
         let rules = self.rules(node, &name.0);
         let (sender, mut answers) = mpsc::unbounded_channel();
-        for index in 0..REPLICAS {
+        let n = self.replicas(node, &name.0);
+        for index in 0..n {
             let (cluster, name, sender) = (Arc::clone(self), name.clone(), sender.clone());
             self.network.send(index % self.nodes, move || {
                 let object = cluster.state().replicas[index].objects().get(&name).cloned();
@@ -43,7 +44,7 @@ impl Cluster {
             if counted >= quorum.r {
                 return Ok(merged);
             }
-            if !quorum.notfound_ok && absent > REPLICAS - quorum.r {
+            if !quorum.notfound_ok && absent > n.saturating_sub(quorum.r) {
                 break;
             }
         }
@@ -66,8 +67,10 @@ impl Cluster {
         primaries: usize,
     ) -> Result<Object, WriteError> {
         let rules = self.rules(node, &name.0);
-        let coordinator = node % REPLICAS;
-        let have = self.primaries();
+        let n = self.replicas(node, &name.0);
+        // A node that has none of them hands the write to one that has.
+        let coordinator = if node % REPLICAS < n { node % REPLICAS } else { 0 };
+        let have = self.primaries(node, &name.0);
         if have < primaries {
             return Err(WriteError::PrimariesMissing {
                 have,
@@ -94,7 +97,7 @@ impl Cluster {
         };
         let (sender, mut answers) = mpsc::unbounded_channel();
         let _ = sender.send(written.clone());
-        for index in (0..REPLICAS).filter(|index| *index != coordinator) {
+        for index in (0..n).filter(|index| *index != coordinator) {
             let (cluster, name, sender) = (Arc::clone(self), name.clone(), sender.clone());
             let written = written.clone();
             self.network.send(index % self.nodes, move || {
