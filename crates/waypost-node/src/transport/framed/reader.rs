@@ -349,6 +349,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn memory_of_large_reads_is_used_again_once_nobody_keeps_it_and_let_go_after_them() {
+        let (mut far, near) = tokio::io::duplex(1 << 20);
+        let mut reader = FrameReader::new(near, BytesMut::new(), LIMIT);
+        let load = bytes(&vec![message(1000); 300]);
+        let mut chunk = Chunk::new();
+        while reader.spare.is_empty() {
+            far.write_all(&load).await.unwrap();
+            let mut left = load.len();
+            while left > 0 {
+                assert!(reader.read_chunk(&mut chunk).await.unwrap());
+                left -= chunk.bytes_len();
+            }
+        }
+        assert!(reader.spare.len() <= SPARE_MAX && reader.buf.is_empty());
+        reader.spare = VecDeque::from([chunk.memory()]);
+        reader.buf = BytesMut::new();
+        assert!(!reader.use_again(1), "the chunk still keeps it");
+        let place = chunk.memory().as_ptr();
+        chunk.clear();
+        assert!(reader.use_again(1));
+        assert_eq!(reader.buf.as_ptr(), place);
+        reader.spare.push_back(Bytes::new());
+        for _ in 0..=SMALL_READS {
+            far.write_all(&bytes(&[Frame::Ping { token: 1 }])).await.unwrap();
+            assert!(reader.read_chunk(&mut chunk).await.unwrap());
+        }
+        assert!(reader.spare.is_empty());
+    }
+
+    #[tokio::test]
     async fn a_large_frame_comes_whole_and_an_end_within_one_is_torn() {
         let (mut far, near) = tokio::io::duplex(1000);
         let mut reader = FrameReader::new(near, BytesMut::new(), LIMIT);
