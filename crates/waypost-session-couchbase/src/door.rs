@@ -102,7 +102,16 @@ async fn ask(settings: &Settings, host: &Host, deadline: Instant) -> Result<Opti
     };
     match timeout_at(deadline, enter(settings, connection, deadline)).await {
         Ok(Err(refusal)) => Err(refusal.unwrap_or_else(silent)),
-        Ok(Ok(config)) => Ok(ClusterView::parse(&config, host, settings.tls)),
+        Ok(Ok(config)) => match ClusterView::parse(&config, host, settings.tls) {
+            Some(view) if !view.has_vbuckets => {
+                let message = format!(
+                    "bucket `{}` is of the kind `memcached`: take one of the kind `couchbase` or `ephemeral`",
+                    settings.bucket
+                );
+                Err(Fault::new(ErrorKind::ConfigInvalid, message))
+            }
+            view => Ok(view),
+        },
         Err(_) => Err(silent()),
     }
 }

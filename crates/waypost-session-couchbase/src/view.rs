@@ -12,6 +12,8 @@ pub(crate) struct ClusterView {
     /// Another bucket of the same name has another.
     bucket: String,
     revision: (i64, i64),
+    /// Not so for buckets of the kind `memcached`.
+    pub(crate) has_vbuckets: bool,
     /// Where the nodes are that have documents, by the names that they give themselves.
     pub(crate) nodes: Vec<Host>,
 }
@@ -35,6 +37,9 @@ impl ClusterView {
         };
         Some(Self {
             bucket: config["uuid"].as_str().unwrap_or_default().to_owned(),
+            has_vbuckets: config["nodeLocator"]
+                .as_str()
+                .is_none_or(|locator| locator == "vbucket"),
             revision: (number("revEpoch").unwrap_or(0), number("rev")?),
             nodes: config["nodesExt"]
                 .as_array()?
@@ -90,6 +95,7 @@ mod tests {
         let view = |epoch: i64, rev: i64, bucket: &str| ClusterView {
             bucket: bucket.to_owned(),
             revision: (epoch, rev),
+            has_vbuckets: true,
             nodes: Vec::new(),
         };
         let known = view(1, 5, "b");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use waypost_session::{Released, SessionStore};
 use waypost_session_couchbase::CouchbaseStore;
 use waypost_session_testkit::Rng;
@@ -208,24 +209,47 @@ async fn work(store: CouchbaseStore, owner: Owner, stop: Arc<AtomicBool>, seed: 
     (acked, seqs)
 }
 
+/// Servers that claim and release while something happens to the nodes.
+struct Crowd {
+    seed: u64,
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<(usize, Vec<Seq>)>>,
+}
+
+impl Crowd {
+    async fn start(cluster: &CouchbaseCluster, seed: u64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut workers = Vec::new();
+        for n in 0..4 {
+            let store = open(cluster).await;
+            let owner = register(&store, &format!("worker-{n}")).await;
+            let work = work(store, owner, Arc::clone(&stop), seed.wrapping_add(n));
+            workers.push(tokio::spawn(work));
+        }
+        Self { seed, stop, workers }
+    }
+
+    /// Ends them; each must have got something done.
+    async fn end(self) {
+        let seed = self.seed;
+        self.stop.store(true, Ordering::Relaxed);
+        let mut all = Vec::new();
+        for worker in self.workers {
+            let (acked, seqs) = worker.await.unwrap();
+            assert!(acked > 0, "seed {seed}: a worker got nothing done");
+            all.extend(seqs);
+        }
+        assert!(all.len() > 100, "seed {seed}: only {} claims", all.len());
+    }
+}
+
 /// Nodes are stopped, failed over, started and taken in again, and all together restarted, while servers claim and release.
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_and_releases_stay_right_while_nodes_come_and_go() {
     let cluster = three().await;
     let seed = Rng::fresh_seed();
     let mut rng = Rng::new(seed);
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut workers = Vec::new();
-    for n in 0..4 {
-        let store = open(&cluster).await;
-        let owner = register(&store, &format!("worker-{n}")).await;
-        workers.push(tokio::spawn(work(
-            store,
-            owner,
-            Arc::clone(&stop),
-            seed.wrapping_add(n),
-        )));
-    }
+    let crowd = Crowd::start(&cluster, seed).await;
     let judge = open(&cluster).await;
     let owner = register(&judge, "judge").await;
     for round in 0..6 {
@@ -253,12 +277,40 @@ async fn claims_and_releases_stay_right_while_nodes_come_and_go() {
             }
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut all = Vec::new();
-    for worker in workers {
-        let (acked, seqs) = worker.await.unwrap();
-        assert!(acked > 0, "seed {seed}: a worker got nothing done");
-        all.extend(seqs);
+    crowd.end().await;
+}
+
+/// Nodes stand still and go on, one or all of them, and then do what they were asked for long ago. Here they answer as CAVES.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_releases_stay_right_while_nodes_stand_still() {
+    let latency = Duration::from_millis(2)..Duration::from_millis(5);
+    let options = CouchbaseOptions::new().like_caves().with_latency(latency);
+    let cluster = options.start().await.unwrap();
+    let seed = Rng::fresh_seed();
+    let mut rng = Rng::new(seed);
+    let crowd = Crowd::start(&cluster, seed).await;
+    let judge = open(&cluster).await;
+    let owner = register(&judge, "judge").await;
+    for round in 0..8 {
+        let still = [vec![0], vec![1], vec![0, 1]][rng.below(3)].clone();
+        for node in &still {
+            cluster.pause_node(*node);
+        }
+        // Both shorter and longer than a call lasts.
+        let until = Instant::now() + Duration::from_millis(100 + rng.next() % 1500);
+        while Instant::now() < until {
+            let _ = judge.claim(&owner, &Address::new("probe").unwrap()).await;
+        }
+        for node in &still {
+            cluster.resume_node(*node);
+        }
+        let back = Instant::now();
+        for n in 0..30 {
+            let probe = Address::new(&format!("probe-{n}")).unwrap();
+            while let Err(error) = judge.claim(&owner, &probe).await {
+                assert!(back.elapsed() < RECOVERY, "seed {seed}, round {round}: {error}");
+            }
+        }
     }
-    assert!(all.len() > 100, "seed {seed}: only {} claims", all.len());
+    crowd.end().await;
 }

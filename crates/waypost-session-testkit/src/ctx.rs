@@ -1,9 +1,10 @@
 //! What a case is given.
 
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use waypost_session::{Capabilities, SessionStore, StoreError};
 use waypost_types::{Address, Identity, Location, Owner};
 
@@ -20,6 +21,8 @@ pub struct Ctx {
     store: Arc<dyn SessionStore>,
     prefix: String,
     seed: u64,
+    /// The servers that were registered.
+    owners: Mutex<Vec<Owner>>,
 }
 
 impl Ctx {
@@ -34,7 +37,15 @@ impl Ctx {
             store,
             prefix: format!("{:012x}", Rng::fresh_seed() >> 16),
             seed,
+            owners: Mutex::default(),
         })
+    }
+
+    /// Ends what the case has registered, so that a datastore which others use is not left with servers that count as live for
+    /// minutes. Nothing depends on it.
+    pub(crate) async fn clean_up(&self) {
+        let owners = core::mem::take(&mut *self.owners.lock().unwrap_or_else(PoisonError::into_inner));
+        join_all(owners.iter().map(|owner| self.store.deregister(owner))).await;
     }
 
     /// The first handle.
@@ -158,7 +169,10 @@ impl Ctx {
     pub async fn server_for(&self, name: &str, term: Duration) -> Result<Owner, Stop> {
         let identity = self.identity(name)?;
         let incarnation = self.store.register(&identity, &self.location()?, term).await?;
-        Ok(Owner::new(identity, incarnation))
+        let owner = Owner::new(identity, incarnation);
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.push(owner.clone());
+        Ok(owner)
     }
 
     /// Asks again and again until the answer is yes.

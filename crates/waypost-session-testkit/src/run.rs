@@ -9,7 +9,7 @@ use crate::{CASES, Case, Ctx, Rng, Stop, StoreBuilder};
 
 /// No case takes longer, not on a slow server far away either that is full of what others have left behind.
 const CASE_TIMEOUT: Duration = Duration::from_secs(300);
-/// Nor the closing of its store.
+/// Nor the cleaning up after it, nor the closing of its store.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Repeats a run: set it to the seed that a failure printed.
 const SEED_VARIABLE: &str = "WAYPOST_TEST_SEED";
@@ -69,7 +69,8 @@ pub async fn run_case(builder: &dyn StoreBuilder, case: &'static Case) -> Verdic
     if ended.is_err() {
         task.abort();
     }
-    // A store that does not close in time must not stop the run.
+    // A store that does not answer or close in time must not stop the run.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, ctx.clean_up()).await;
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ctx.store().close()).await;
     match ended {
         Ok(Ok(Ok(()))) => Verdict::Passed,

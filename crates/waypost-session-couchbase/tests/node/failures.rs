@@ -48,6 +48,10 @@ async fn what_is_wrong_at_the_door_is_told_at_once() {
         wrong.to_string().contains("no collection `_default.c`"),
         "{wrong}"
     );
+    let memcached = CouchbaseOptions::new().memcached_bucket().start().await.unwrap();
+    let wrong = refusal(&memcached.url()).await;
+    assert_eq!(wrong.kind(), ErrorKind::ConfigInvalid, "{wrong}");
+    assert!(wrong.to_string().contains("kind `memcached`"), "{wrong}");
     node.stop().await;
     let wrong = refusal(&url).await;
     assert_eq!(wrong.kind(), ErrorKind::Unavailable);

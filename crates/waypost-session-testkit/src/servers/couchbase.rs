@@ -56,6 +56,8 @@ struct Shared {
     topology: Mutex<Topology>,
     tls: Option<Tls>,
     collections_dropped: Mutex<bool>,
+    /// Which nodes stand still.
+    paused: watch::Sender<Vec<bool>>,
 }
 
 impl Shared {
@@ -66,6 +68,13 @@ impl Shared {
     fn count(&self, name: &'static str) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(name).or_default() += 1;
+    }
+
+    /// Returns once this node does not stand still.
+    async fn goes_on(&self, node: usize) {
+        let mut paused = self.paused.subscribe();
+        // It fails when the sender is gone, which lives as long as this.
+        let _ = paused.wait_for(|paused| !paused[node]).await;
     }
 
     fn has_collections(&self) -> bool {
@@ -123,6 +132,7 @@ impl CouchbaseCluster {
             topology: Mutex::new(Topology::new(addresses.iter().map(SocketAddr::port).collect())),
             tls: if options.tls { Some(Tls::new()?) } else { None },
             collections_dropped: Mutex::default(),
+            paused: watch::channel(vec![false; addresses.len()]).0,
             options,
         });
         let cluster = Self {
@@ -278,6 +288,16 @@ impl CouchbaseCluster {
         let listener = listen(self.addresses[node])?;
         self.serve(node, listener);
         Ok(())
+    }
+
+    /// Makes a node stand still, as a process that is sent `SIGSTOP`: connections stay, and what they bring waits.
+    pub fn pause_node(&self, node: usize) {
+        self.shared.paused.send_modify(|paused| paused[node] = true);
+    }
+
+    /// Lets it go on: all that was sent to it meanwhile is done then.
+    pub fn resume_node(&self, node: usize) {
+        self.shared.paused.send_modify(|paused| paused[node] = false);
     }
 
     /// Takes a node out of the cluster: the others serve its documents, none of which is lost. The last one stays.

@@ -97,8 +97,8 @@ pub const FLAWS: &[Flaw] = &[
         edits: &[
             (
                 "node/routes.rs",
-                "if moved_on && parcel.message.id == 0 {",
-                "if moved_on && parcel.message.id == 0 && !FLAW {",
+                "if went_elsewhere && parcel.message.id == 0 {",
+                "if went_elsewhere && parcel.message.id == 0 && !FLAW {",
             ),
             (
                 "node/routes.rs",
@@ -144,11 +144,11 @@ pub const FLAWS: &[Flaw] = &[
         name: "cache never corrected",
         edits: &[(
             "node/routes.rs",
-            "        let moved_on = match self.routes.get(&address) {",
+            "        let went_elsewhere = self.went_elsewhere(&parcel, from);",
             "        if FLAW && matches!(self.routes.get(&address), Some(Route::At { .. })) {
             return self.resolve(now, parcel);
         }
-        let moved_on = match self.routes.get(&address) {",
+        let went_elsewhere = self.went_elsewhere(&parcel, from);",
         )],
     },
     Flaw {

@@ -1,6 +1,6 @@
 //! What the nodes say of their cluster.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Shared;
 use super::options::Manners;
@@ -70,6 +70,10 @@ pub(super) fn cluster(shared: &Shared, with_bucket: bool) -> String {
             "serverList": places,
             "vBucketMap": owners,
         });
+        if !options.has_vbuckets {
+            config["nodeLocator"] = json!("ketama");
+            config["vBucketServerMap"] = Value::Null;
+        }
     }
     config.to_string()
 }

@@ -128,6 +128,7 @@ async fn write(writer: impl AsyncWrite + Unpin, mut waiting: mpsc::Receiver<Vec<
 impl Connection {
     /// Serves one request; says whether the connection goes on.
     async fn take(&mut self, request: Request, answers: &mpsc::Sender<Vec<u8>>) -> bool {
+        self.shared.goes_on(self.node).await;
         let (opcode, opaque) = (request.opcode, request.opaque);
         let Some(name) = opcode::name(opcode) else {
             let answer = self.manage(&request);

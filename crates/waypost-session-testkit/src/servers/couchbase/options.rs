@@ -37,6 +37,7 @@ pub struct CouchbaseOptions {
     pub(super) knows_collections: bool,
     pub(super) plain_only: bool,
     pub(super) names_management: bool,
+    pub(super) has_vbuckets: bool,
     pub(super) manners: Manners,
     pub(super) pace: Pace,
 }
@@ -58,6 +59,7 @@ impl CouchbaseOptions {
             knows_collections: true,
             plain_only: false,
             names_management: true,
+            has_vbuckets: true,
             manners: Manners::Server,
             pace: Pace::AtOnce,
         }
@@ -123,6 +125,13 @@ impl CouchbaseOptions {
     #[must_use]
     pub fn without_management(mut self) -> Self {
         self.names_management = false;
+        self
+    }
+
+    /// The same, but the bucket says of itself that it is of the kind `memcached`, which has no vbuckets.
+    #[must_use]
+    pub fn memcached_bucket(mut self) -> Self {
+        self.has_vbuckets = false;
         self
     }
 
