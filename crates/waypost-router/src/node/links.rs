@@ -1,10 +1,14 @@
 //! Links: attached peers, other nodes, and those that are being dialled.
 
+mod dials;
+
 use core::time::Duration;
 use std::collections::VecDeque;
 
 use waypost_types::{Incarnation, Location, MonoTime, Outcome};
 use waypost_wire::{Attached, CloseCode, Frame, Hello, Message, Role};
+
+pub(crate) use dials::Down;
 
 use super::messages::Parcel;
 use super::{Command, OwnerKey, RelayGoal, Router, StoreOp};
@@ -92,13 +96,6 @@ impl Link {
     }
 }
 
-/// A location that could not be dialled.
-#[derive(Debug)]
-pub(crate) struct Down {
-    until: MonoTime,
-    pause: Duration,
-}
-
 impl Router {
     /// A number for a link that the driver has accepted.
     pub const fn new_link_id(&mut self) -> LinkId {
@@ -164,55 +161,6 @@ impl Router {
     pub(crate) fn open_local(&mut self, now: MonoTime) {
         self.ways.forget();
         self.add_link(now, LinkId::LOCAL, LinkKind::Peer, State::Open, None);
-    }
-
-    /// A link that was to be dialled is ready for frames.
-    pub fn link_dialled(&mut self, now: MonoTime, id: LinkId) {
-        self.ways.forget();
-        let Some(link) = self.links.get_mut(&id) else {
-            return;
-        };
-        if !link.out.is_empty() {
-            self.woken.push(id);
-        }
-        if link.state == State::Closing {
-            // Ordered while it was dialled, when the driver had no link to close yet.
-            let (code, text) = (CloseCode::GoingAway, "closed while it was being dialled");
-            return self.commands.push_back(Command::Close { link: id, code, text });
-        }
-        link.state = State::Open;
-        link.heard_at = now;
-        let location = link.location.clone();
-        if let Some(location) = location {
-            self.down.remove(&location);
-            self.is_back(now, &location);
-        }
-    }
-
-    /// A link that was to be dialled could not be opened.
-    pub fn dial_failed(&mut self, now: MonoTime, id: LinkId) {
-        self.ways.forget();
-        let Some(link) = self.links.remove(&id) else {
-            return;
-        };
-        if let Some(location) = &link.location {
-            let pause = self
-                .down
-                .get(location)
-                .map_or(Duration::from_millis(100), |down| down.pause * 2);
-            let pause = pause.min(Duration::from_secs(1));
-            self.down.insert(
-                location.clone(),
-                Down {
-                    until: now + pause,
-                    pause,
-                },
-            );
-            if self.places.get(location) == Some(&id) {
-                self.places.remove(location);
-            }
-        }
-        self.ended(now, id, link, true);
     }
 
     /// A link is gone.
@@ -376,29 +324,6 @@ impl Router {
             let until = now + pause;
             self.down.insert(location, Down { until, pause });
         }
-    }
-
-    /// Whether a location was found down a moment ago and is not dialled before a pause is over.
-    pub(super) fn is_down(&self, now: MonoTime, location: &Location) -> bool {
-        !self.places.contains_key(location) && self.down.get(location).is_some_and(|down| down.until > now)
-    }
-
-    /// The link to a location, dialled now if there is none. `None` when it was found down a moment ago.
-    pub(super) fn link_to(&mut self, now: MonoTime, location: &Location) -> Option<LinkId> {
-        if let Some(link) = self.places.get(location) {
-            return Some(*link);
-        }
-        if self.is_down(now, location) {
-            return None;
-        }
-        let link = self.new_link_id();
-        self.add_link(now, link, LinkKind::Node, State::Dialling, Some(location.clone()));
-        self.places.insert(location.clone(), link);
-        self.commands.push_back(Command::Dial {
-            link,
-            location: location.clone(),
-        });
-        Some(link)
     }
 
     /// Whether a message to this address may be taken in now. `Wait` when the queue on its way is full and it is worth
