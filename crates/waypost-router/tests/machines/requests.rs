@@ -1,0 +1,95 @@
+//! When a request is acknowledged.
+
+use core::time::Duration;
+
+use waypost_router::{Endpoint, Event, RequestToken, Settings};
+use waypost_types::Seq;
+use waypost_wire::Frame;
+
+use super::{NOW, addr, owner, sent, server, to};
+
+/// A server that holds `x` and has had these requests for it.
+fn asked(ids: core::ops::Range<u64>) -> (Endpoint<&'static str>, Vec<RequestToken>) {
+    let mut endpoint = server();
+    endpoint.connect(NOW, &addr("x"), NOW + Duration::from_secs(60), "connected");
+    sent(&mut endpoint);
+    endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
+    let (alias, owner) = (1, owner("sender", 1));
+    endpoint.handle_frame(
+        NOW,
+        Frame::Name {
+            alias,
+            owner,
+            attachment: 0,
+        },
+    );
+    for id in ids {
+        let mut message = to("x", "a question");
+        (message.origin, message.id, message.floor, message.request) = (alias, id, 1, true);
+        endpoint.handle_frame(NOW, Frame::Message(message));
+    }
+    let mut events = std::collections::VecDeque::new();
+    endpoint.take_events(&mut events, usize::MAX);
+    let token = |event| match event {
+        Event::Request { token, .. } => Some(token),
+        _ => None,
+    };
+    (endpoint, events.into_iter().filter_map(token).collect())
+}
+
+fn acked(frames: &[Frame]) -> Vec<u64> {
+    let delivered = |frame: &Frame| match frame {
+        Frame::Outcomes(outcomes) => outcomes.delivered.clone(),
+        _ => Vec::new(),
+    };
+    frames.iter().flat_map(delivered).collect()
+}
+
+#[test]
+fn a_reply_is_the_acknowledgement_too() {
+    let (mut endpoint, tokens) = asked(1..2);
+    assert_eq!(acked(&sent(&mut endpoint)), []);
+    endpoint.reply(&tokens[0], "an answer".into());
+    let frames = sent(&mut endpoint);
+    assert!(
+        frames
+            .iter()
+            .any(|frame| matches!(frame, Frame::Reply { id: 1, .. }))
+    );
+    assert_eq!(acked(&frames), []);
+    endpoint.flush(NOW + Duration::from_secs(1));
+    assert_eq!(acked(&sent(&mut endpoint)), []);
+}
+
+#[test]
+fn a_request_without_an_early_reply_is_acknowledged_before_it_would_be_sent_again() {
+    let (mut endpoint, _) = asked(1..3);
+    let mut ids = acked(&sent(&mut endpoint));
+    assert_eq!(ids, []);
+    while let Some(due) = endpoint.next_timeout()
+        && due < NOW + Settings::default().retransmit_after / 4
+    {
+        endpoint.handle_timeout(due);
+        endpoint.flush(due);
+        ids.extend(acked(&sent(&mut endpoint)));
+    }
+    assert_eq!(ids, [1, 2]);
+}
+
+#[test]
+fn a_request_is_acknowledged_at_once_by_a_server_that_leaves() {
+    let (mut endpoint, _) = asked(1..2);
+    endpoint.drain(NOW, "drained");
+    assert_eq!(acked(&sent(&mut endpoint)), [1]);
+}
+
+#[test]
+fn a_request_is_acknowledged_together_with_what_is_acknowledged_at_once() {
+    let (mut endpoint, _) = asked(1..2);
+    let mut message = to("x", "a message");
+    (message.origin, message.id, message.floor) = (1, 2, 1);
+    endpoint.handle_frame(NOW, Frame::Message(message));
+    let mut ids = acked(&sent(&mut endpoint));
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2]);
+}
