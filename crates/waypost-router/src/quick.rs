@@ -5,7 +5,7 @@
 //! gone in by then.
 
 use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_MAX, MonoTime};
-use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Frame, Item, Message, MessageRef};
+use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Frame, Item, Message, MessageRef, Numbers};
 
 use crate::assembly::Core;
 use crate::gate::Room;
@@ -91,6 +91,15 @@ impl Ahead {
         self.at += 1;
         hint
     }
+}
+
+/// The messages among the frames that have been looked over.
+#[inline]
+fn messages(chunk: &Chunk) -> impl Iterator<Item = MessageRef<'_>> {
+    chunk.ahead().filter_map(|item| match item {
+        Item::Message(message) => Some(message),
+        Item::Other(_) => None,
+    })
 }
 
 impl<T> Core<T> {
@@ -227,42 +236,51 @@ impl<T> Core<T> {
         Ok(true)
     }
 
-    /// Takes in all frames that have been looked over, if they are what nearly all are on a busy link between nodes: best-effort
-    /// messages of one server to another, whose clients are simply held and have had the one before. Otherwise, and when
-    /// there is none, nothing is done.
+    /// Takes in all frames that have been looked over, if they are what nearly all are on a busy link: best-effort messages from
+    /// one server, for clients that are simply held here. Otherwise, and when there is none, nothing is done.
     #[inline]
     fn take_alike(&mut self, now: MonoTime, whose: Whose, chunk: &mut Chunk, batch: &mut Batch) -> bool {
-        let (Whose::Router(id), Some(router), Some(endpoint)) = (whose, &mut self.router, &mut self.endpoint)
-        else {
+        let Some(endpoint) = &self.endpoint else {
             return false;
         };
-        let Some((origin, owner)) = router.heard_here(id) else {
+        let servers = match (whose, &self.router) {
+            (Whose::Router(id), Some(router)) => router.heard_here(id),
+            (Whose::Router(_), None) => None,
+            (Whose::Endpoint, _) => match chunk.front() {
+                Some(Item::Message(first)) => {
+                    let Numbers { origin, owner, .. } = first.numbers();
+                    endpoint.heard(origin).map(|_| (origin, owner))
+                }
+                _ => None,
+            },
+        };
+        let Some((origin, owner)) = servers else {
             return false;
         };
-        if !endpoint.delivers_now(now) {
-            return false;
-        }
         let (mut count, mut cost) = (0, batch.cost());
-        // First all look-ups, which then wait for memory together.
-        let mut are_alike = true;
         for item in chunk.ahead() {
-            let Item::Message(message) = item else {
-                return false;
-            };
-            let is_held = endpoint.holds_simply(message.to(), message.claim());
-            are_alike &= is_held && message.is_plain(origin, owner, HOPS_MAX);
-            cost += message.cost();
-            count += 1;
-        }
-        if count == 0 || !are_alike || !endpoint.has_room_beside(cost) {
-            return false;
-        }
-        for item in chunk.ahead() {
-            if let Item::Message(message) = item {
-                batch.push(message);
+            match item {
+                Item::Message(message) if message.is_plain(origin, owner, HOPS_MAX) => {
+                    cost += message.cost();
+                    count += 1;
+                }
+                _ => return false,
             }
         }
-        router.count_forwarded(count);
+        if count == 0 || !endpoint.delivers_now(now) || !endpoint.has_room_beside(cost) {
+            return false;
+        }
+        // All look-ups, whatever the first ones say: they wait for memory together.
+        let are_held = messages(chunk).fold(true, |are_held, message| {
+            are_held & endpoint.holds_simply(message.to(), message.claim())
+        });
+        if !are_held {
+            return false;
+        }
+        messages(chunk).for_each(|message| batch.push(message));
+        if let Some(router) = &mut self.router {
+            router.count_forwarded(count);
+        }
         chunk.pass_over_ahead();
         true
     }
