@@ -395,6 +395,41 @@ fn what_was_written_before_a_signal_is_done_and_has_its_outcome() {
     assert_eq!(a.wait().code(), Some(0));
 }
 
+/// More is written than may be under way at once, and nothing of it can be delivered in time.
+#[test]
+fn what_a_signal_leaves_no_time_for_has_its_outcome_too() {
+    const SENDS: usize = 10_000;
+    let Two { mut b, directory, .. } = two();
+    b.connect("bob");
+    let store = format!("embedded:{}", directory.path().join("store").display());
+    let mut a = Process::spawn(command(BROKERLESS).args([
+        "--stdio",
+        "--identity",
+        "c",
+        "--store",
+        &store,
+        "--drain-deadline",
+        "1s",
+    ]));
+    a.event("registered");
+    assert_eq!(a.send("alice", "bob", "first"), "delivered");
+    b.signal("STOP");
+    let lines: Vec<String> = (0..SENDS)
+        .map(|id| format!(r#"{{"op":"send","from":"a","to":"bob","body":"","ack":true,"id":{id}}}"#))
+        .collect();
+    a.write(lines.join("\n"));
+    a.signal("TERM");
+    let mut ids: Vec<u64> = (0..SENDS)
+        .map(|_| a.event("outcome")["id"].as_u64().unwrap())
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), SENDS);
+    assert_eq!(a.line(), None);
+    assert_eq!(a.wait().code(), Some(0));
+    b.signal("CONT");
+}
+
 #[test]
 fn a_signal_after_quit_or_half_a_line_ends_it_at_once() {
     for written in [r#"{"op":"quit"}"#, r#"{"op":"qu"#] {

@@ -13,9 +13,10 @@ mod sequence;
 mod session;
 
 use core::future::ready;
+use core::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use waypost_peer::Event;
 
 use super::config::Config;
@@ -26,6 +27,9 @@ use super::server::Registered;
 use super::signals::Signals;
 use input::{Batch, Input};
 use session::Session;
+
+/// How long to wait at the end for what is there to be read.
+const READ_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What the program waits for when nothing else is to be done.
 enum Next {
@@ -131,6 +135,20 @@ pub(crate) async fn run(
         }
     }
     session.give_up().await;
+    // Of what was written before the signal, that for which there was no time.
+    while !session.stdout_is_gone() {
+        for line in lines.drain(..) {
+            session.turn_away(line).await;
+        }
+        if bytes >= bytes_due {
+            break;
+        }
+        let Ok(Some(batch)) = timeout(READ_PATIENCE, input.next()).await else {
+            break;
+        };
+        bytes = batch.bytes;
+        lines.extend(batch.lines);
+    }
     let since = signals.requested_at().unwrap_or_else(Instant::now);
     let until = since + config.drain_deadline;
     leave(peer, events, session.is_drained(), until, async |event| {

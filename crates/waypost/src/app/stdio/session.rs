@@ -304,6 +304,14 @@ impl<'a> Session<'a> {
         self.running.clear();
     }
 
+    /// Does nothing of what a line asks for, and gives it the outcome that it is owed: it ends with the program.
+    pub(super) async fn turn_away(&mut self, line: input::Line) {
+        let op = line.text.map(|text| op::parse(&text));
+        if let Some(Ok(Op::Send { ack: true, id, .. } | Op::Request { id, .. })) = op {
+            self.say(outcome(id.as_ref(), Outcome::Expired)).await;
+        }
+    }
+
     pub(super) async fn registered(&mut self, identity: &Identity, incarnation: Incarnation) {
         if self.incarnation != incarnation {
             self.incarnation = incarnation;
