@@ -30,6 +30,9 @@ const AT_ONCE: usize = 32;
 /// So many records are examined beyond the budget for removals, of which most turn out to be long gone.
 const EXAMINED_MORE: usize = 256;
 
+/// So many identities are forgotten by one call.
+const FORGOTTEN_AT_ONCE: usize = 256;
+
 /// What one handle has found to do.
 #[derive(Debug, Default)]
 pub(crate) struct Graveyard {
@@ -55,6 +58,16 @@ struct Page {
     keep: BTreeSet<Address>,
 }
 
+/// An identity that can be forgotten.
+#[derive(Debug)]
+struct Gone {
+    identity: Identity,
+    /// What its entry on the list says.
+    number: u64,
+    /// The vclock of its lease, if there is one.
+    lease: Option<Option<String>>,
+}
+
 /// What became of one address of a journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Examined {
@@ -69,10 +82,12 @@ impl RiakStore {
         let mut yard = self.graveyard.lock().await;
         let deadline = self.objects.deadline() + self.objects.timeout();
         let stop = self.objects.deadline();
-        let scanned = yard.journals.is_empty() && yard.current.is_none();
+        let mut scanned = yard.journals.is_empty() && yard.current.is_none();
         if scanned {
-            yard.journals = self.find_dead(deadline).await?;
-            self.tidy_own(deadline).await?;
+            (yard.journals, scanned) = self.find_dead(stop, deadline).await?;
+            if Instant::now() < stop {
+                self.tidy_own(deadline).await?;
+            }
         }
         let mut removed = 0;
         let mut examined = 0;
@@ -271,9 +286,9 @@ impl RiakStore {
         .await
     }
 
-    /// The journals of dead owners that are due. Ends the leases of those whose counters stand still, and forgets identities
-    /// that are long gone.
-    async fn find_dead(&self, deadline: Instant) -> Result<VecDeque<Name>, Fault> {
+    /// The journals of dead owners that are due, and whether all were looked at by the time to `stop`. Ends the leases of those
+    /// whose counters stand still, and forgets identities that are long gone.
+    async fn find_dead(&self, stop: Instant, deadline: Instant) -> Result<(VecDeque<Name>, bool), Fault> {
         let lists = |key: fn(usize) -> String| async move {
             try_join_all((0..SHARDS).map(|shard| async move {
                 let object = self.objects.get(&key(shard), deadline).await?;
@@ -296,25 +311,36 @@ impl RiakStore {
         let all: BTreeSet<&Identity> = members.keys().chain(busy.iter().copied()).collect();
         let reads = stream::iter(all.into_iter().cloned().map(|identity| async move {
             match self.read_lease(&identity, deadline).await {
-                Ok(read) => Ok(Some((identity, read))),
+                Ok(read) => {
+                    let read = self.end_dead(&identity, read, deadline).await?;
+                    Ok(Some((identity, read)))
+                }
                 // Whether that owner lives cannot be told: the others are seen to.
                 Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(None),
                 Err(fault) => Err(fault),
             }
         }));
         let reads: Vec<Option<(Identity, Read)>> = reads.buffered(AT_ONCE).try_collect().await?;
-        let mut leases = BTreeMap::new();
-        for (identity, read) in reads.into_iter().flatten() {
-            let read = self.end_dead(&identity, read, deadline).await?;
-            if !busy.contains(&identity)
-                && let Some(number) = members.get(&identity)
-            {
-                self.forget(&identity, *number, &read, deadline).await?;
-            }
-            leases.insert(identity, read);
-        }
+        let mut leases: BTreeMap<Identity, Read> = reads.into_iter().flatten().collect();
+        let gone = leases.iter().filter(|(identity, _)| !busy.contains(identity));
+        let gone = gone.filter_map(|(identity, read)| {
+            let number = *members.get(identity)?;
+            is_long_over(read, number).then(|| Gone {
+                identity: identity.clone(),
+                number,
+                lease: read.record.as_ref().map(|_| read.object.vclock.clone()),
+            })
+        });
+        // Others are left for the next time.
+        let gone: Vec<Gone> = gone.take(FORGOTTEN_AT_ONCE).collect();
+        self.forget(gone, deadline).await?;
         let mut dead = VecDeque::new();
+        let mut all = true;
         for (name, due) in journals.iter().filter(|(_, due)| *due <= stamp::now()) {
+            if Instant::now() >= stop {
+                all = false;
+                break;
+            }
             let Some(read) = leases.remove(&name.owner.identity) else {
                 continue;
             };
@@ -333,7 +359,7 @@ impl RiakStore {
         let turn = usize::from(rand::random::<u16>());
         let len = dead.len().max(1);
         dead.rotate_left(turn % len);
-        Ok(dead)
+        Ok((dead, all))
     }
 
     /// A lease whose counter stands still is ended before anything of its owner is touched: should the owner live after all,
@@ -363,36 +389,41 @@ impl RiakStore {
         self.read_lease(&owner.identity, deadline).await
     }
 
-    /// Forgets an identity whose lease has been over for long. One that registers again at the same time stays.
-    async fn forget(
-        &self,
-        identity: &Identity,
-        number: u64,
-        read: &Read,
-        deadline: Instant,
-    ) -> Result<(), Fault> {
-        let long_over = match &read.record {
-            None => number < stamp::before(stamp::now(), KEPT_FOR),
-            Some(record) => record.over && read.object.age.is_some_and(|age| age >= KEPT_FOR),
-        };
-        if !long_over {
-            return Ok(());
+    /// Forgets identities: their leases, as they were read, and their entries with these numbers. One that registers again at the
+    /// same time stays.
+    async fn forget(&self, gone: Vec<Gone>, deadline: Instant) -> Result<(), Fault> {
+        let mut keys = Vec::new();
+        for one in &gone {
+            if let Some(vclock) = &one.lease {
+                keys.push((key::lease(&one.identity), vclock.clone()));
+            }
         }
-        if read.record.is_some() {
-            self.objects
-                .delete(&key::lease(identity), read.object.vclock.clone(), deadline)
-                .await?;
+        let deletions = stream::iter(
+            keys.into_iter()
+                .map(|(key, vclock)| async move { self.objects.delete(&key, vclock, deadline).await }),
+        );
+        deletions
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        let mut lists: BTreeMap<usize, Vec<Gone>> = BTreeMap::new();
+        for one in gone {
+            lists.entry(key::shard(&one.identity)).or_default().push(one);
         }
         let _one_at_a_time = self.listing.lock().await;
-        names::update(
-            &self.objects,
-            &key::members(key::shard(identity)),
-            deadline,
-            |names| {
-                names.get(identity.as_str()) == Some(&number) && names.remove(identity.as_str()).is_some()
-            },
-        )
-        .await
+        for (shard, gone) in lists {
+            names::update(&self.objects, &key::members(shard), deadline, |names| {
+                let before = names.len();
+                for Gone { identity, number, .. } in &gone {
+                    if names.get(identity.as_str()) == Some(number) {
+                        names.remove(identity.as_str());
+                    }
+                }
+                names.len() != before
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Drops what is gone from this handle's own journals, a page each.
@@ -437,5 +468,13 @@ impl RiakStore {
         journal
             .write_head(&self.objects, &mut written, head, deadline)
             .await
+    }
+}
+
+/// Whether an identity that is on the list with this number has been gone for so long that it can be forgotten.
+fn is_long_over(read: &Read, number: u64) -> bool {
+    match &read.record {
+        None => number < stamp::before(stamp::now(), KEPT_FOR),
+        Some(record) => record.over && read.object.age.is_some_and(|age| age >= KEPT_FOR),
     }
 }

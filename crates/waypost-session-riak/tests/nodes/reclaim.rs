@@ -139,3 +139,31 @@ async fn what_somebody_else_has_claimed_since_stays_however_old() {
     assert_eq!(held.map(|session| session.seq), Some(claimed.seq));
     assert_eq!(nodes.objects("s:"), 1);
 }
+
+#[tokio::test]
+async fn hundreds_of_servers_that_are_gone_are_forgotten_in_time_also_by_a_slow_node() {
+    let slow = Duration::from_millis(5);
+    let nodes = RiakOptions::new().latency(slow, slow).start().await.unwrap();
+    let url = [&*nodes.url(), "?timeout=2s"].concat();
+    let register = (0..10).map(async |part| {
+        let store = RiakStore::connect(&url).await.unwrap();
+        for index in 0..40 {
+            let owner = server(&store, &format!("server-{part}-{index}")).await;
+            store.deregister(&owner).await.unwrap();
+        }
+        store
+    });
+    let stores = futures_util::future::join_all(register).await;
+    assert_eq!(nodes.objects("l:"), 400);
+    nodes.advance(0, LONG);
+    let mut calls = 0;
+    while nodes.objects("l:") > 0 {
+        reclaim(&stores[0]).await;
+        calls += 1;
+        assert!(calls < 5, "{} leases are left", nodes.objects("l:"));
+    }
+    assert_eq!(stores[1].peers().await.unwrap(), []);
+    let before = nodes.requests();
+    stores[1].peers().await.unwrap();
+    assert_eq!(nodes.requests() - before, 8, "the lists are empty");
+}
