@@ -73,6 +73,7 @@ impl World {
         if self.is_up(id) {
             self.oracle.moves(self.now, ticket, life, &address);
         }
+        self.oracle.connects(self.now, &address);
         self.call(id, |endpoint, now| {
             endpoint.connect(now, &address, now + Duration::from_secs(5), ticket);
         });
@@ -84,6 +85,7 @@ impl World {
         let address = name(address);
         let ticket = self.ask(id, Some(&address));
         self.note(id, format_args!("{ticket:?}: disconnect {address}"));
+        self.oracle.is_given_up(Some(&address));
         let life = (id, self.processes[id.0].life);
         if self.is_up(id) {
             self.oracle.moves(self.now, ticket, life, &address);
@@ -187,6 +189,7 @@ impl World {
         self.note(id, format_args!("{ticket:?}: drain"));
         self.oracle.trouble(self.now);
         self.processes[id.0].draining = true;
+        self.oracle.is_given_up(None);
         self.call(id, |endpoint, now| endpoint.drain(now, ticket));
         ticket
     }

@@ -52,6 +52,7 @@ impl World {
             Happening::Answer { asked, reply } => {
                 if alive && asked.life == life {
                     let Asked { token, op, at, .. } = asked;
+                    self.processes[id.0].renews.take_if(|renews| *renews == token);
                     self.note(id, format_args!("store answers {token}, ok {}", reply.is_ok()));
                     let term = self.processes[id.0].settings.lease_term;
                     let told = reply.as_ref().ok();
@@ -161,7 +162,10 @@ impl World {
                 "at {now} {what} queue of {id:?} holds {bytes} bytes, and its bound is {max}"
             );
         };
-        if let Some(core) = &self.processes[id.0].core {
+        let process = &self.processes[id.0];
+        self.oracle
+            .check_in_flight((id, process.life), process.settings.in_flight_max);
+        if let Some(core) = &process.core {
             if let Some(router) = &core.router {
                 router.queues(&mut see);
             }
@@ -288,6 +292,9 @@ impl World {
         let process = &self.processes[id.0];
         self.oracle.store_asked(self.now, id, &op, &process.settings);
         let (life, at) = (process.life, self.now);
+        if matches!(op, StoreOp::Renew { .. }) {
+            self.processes[id.0].renews = Some(token);
+        }
         let asked = Asked { life, token, op, at };
         if plan.fails {
             let (reply, asked) = (Err(StoreFailure), asked.clone());

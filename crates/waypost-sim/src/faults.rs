@@ -5,6 +5,7 @@ use core::time::Duration;
 use waypost_types::MonoTime;
 
 use crate::net::{ConnId, Item, pair};
+use crate::oracle::Trouble;
 use crate::process::{Kind, Process, ProcessId};
 use crate::store::StoreMode;
 use crate::world::{World, name};
@@ -28,6 +29,11 @@ impl World {
                 .iter()
                 .any(|process| process.is_up() && (process.paused || !process.reads || process.registering))
             || self.processes.iter().any(|process| self.has_no_broker(process))
+    }
+
+    /// What goes wrong from now on; the oracle excuses no more than that.
+    pub const fn expect(&mut self, trouble: Trouble) {
+        self.oracle.expect(self.now, trouble);
     }
 
     /// Whether none of a server's brokers runs.

@@ -23,7 +23,7 @@ mod trace;
 mod view;
 mod world;
 
-pub use oracle::{CALM_TERMS, Oracle};
+pub use oracle::{CALM_TERMS, Oracle, Trouble};
 pub use process::{Kind, ProcessId, Ticket};
 pub use rng::Rng;
 pub use store::{Store, StoreFlaw, StoreMode};

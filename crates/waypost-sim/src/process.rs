@@ -64,8 +64,14 @@ pub(crate) struct Process {
     pub(crate) requests: Vec<(RequestToken, Ticket)>,
     /// Under which incarnation its events come.
     pub(crate) owner: Option<Owner>,
+    /// The incarnation that its program was told of last, unless it has drained since; and whether it was told that the
+    /// lease of that is over.
+    pub(crate) last_owner: Option<Owner>,
+    pub(crate) is_fenced: bool,
     /// Clients that it holds, as its events say, and by which claim.
     pub(crate) held: BTreeMap<Address, Seq>,
+    /// The renewal that has not been answered.
+    pub(crate) renews: Option<u64>,
     /// Has been asked to move out.
     pub(crate) draining: bool,
     /// How many of the events in its inbox the oracle has seen.

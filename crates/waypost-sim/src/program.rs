@@ -61,7 +61,15 @@ impl World {
                 identity,
                 incarnation,
             } => {
-                process.owner = Some(Owner::new(identity.clone(), *incarnation));
+                let owner = Owner::new(identity.clone(), *incarnation);
+                let was_fenced = core::mem::take(&mut process.is_fenced);
+                assert!(
+                    was_fenced || process.last_owner.is_none(),
+                    "{:?} became {owner}, and its program was not told that its lease was over",
+                    process.last_owner
+                );
+                process.owner = Some(owner.clone());
+                process.last_owner = Some(owner);
             }
             Event::Message(message) | Event::Request { message, .. } => self.message_came(id, message),
             Event::Broadcast { to, body, .. } => {
@@ -76,13 +84,30 @@ impl World {
             Event::Connected { client, seq } => {
                 process.held.insert(client.clone(), *seq);
                 self.oracle.changed(now, client);
+                self.oracle.is_held(now, client);
             }
             Event::GivenUp { client } | Event::Displaced { client, .. } => {
                 process.held.remove(client);
                 self.oracle.changed(now, client);
+                if matches!(event, Event::GivenUp { .. }) {
+                    self.oracle.is_given_up(Some(client));
+                }
             }
-            Event::Fenced { superseded: true } => process.held.clear(),
-            Event::Drained => process.owner = None,
+            Event::Fenced { superseded } => {
+                process.is_fenced = true;
+                if *superseded {
+                    process.held.clear();
+                    self.oracle.is_given_up(None);
+                }
+            }
+            Event::Drained => {
+                process.owner = None;
+                process.last_owner = None;
+            }
+            Event::SendFailed { to, count, .. } => {
+                let life = (id, process.life);
+                self.oracle.best_effort_failed(life, to, *count);
+            }
             _ => {}
         }
     }

@@ -38,6 +38,12 @@ impl World {
         self.processes[id.0].is_up()
     }
 
+    /// Whether the process waits for the answer to a renewal, or for its broker's to a question about its lease.
+    #[must_use]
+    pub fn asks_for_lease(&self, id: ProcessId) -> bool {
+        self.processes[id.0].renews.is_some() || self.endpoint(id).is_some_and(Endpoint::asks_for_lease)
+    }
+
     /// Whether the process handles nothing.
     #[must_use]
     pub fn is_paused(&self, id: ProcessId) -> bool {

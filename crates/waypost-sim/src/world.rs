@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-use waypost_router::{Completion, Core, LinkId, Settings, StoreFailure, StoreOp, StoreReply};
+use waypost_router::{
+    Completion, Core, LinkId, Settings, StoreFailure, StoreOp, StoreReply, WhenStoreIsLost,
+};
 use waypost_types::{Address, Identity, Location, MonoTime};
 
 use crate::net::{Conn, ConnId, Net};
@@ -80,6 +82,9 @@ pub(crate) struct Asked {
 
 /// A queue of this size never fills up with what stories send while all is well.
 const ROOMY: usize = 1 << 18;
+
+/// As many routes no story needs.
+const ROUTES: usize = 100;
 
 /// A whole cluster in virtual time.
 #[derive(Debug)]
@@ -192,7 +197,10 @@ impl World {
             events: Vec::new(),
             requests: Vec::new(),
             owner: None,
+            last_owner: None,
+            is_fenced: false,
             held: BTreeMap::new(),
+            renews: None,
             draining: false,
             observed: 0,
             gives_inboxes: false,
@@ -224,8 +232,11 @@ impl World {
         process.reads = true;
         process.registering = false;
         process.dialling = false;
+        process.renews = None;
         process.draining = false;
         process.observed = 0;
+        process.last_owner = None;
+        process.is_fenced = false;
         process.requests.clear();
         process.runs_since = self.now;
         self.oracle.trouble(self.now);
@@ -234,6 +245,8 @@ impl World {
             || process.settings.inbox_bytes_max < ROOMY
             || process.settings.client_inbox_bytes_max < ROOMY
             || process.settings.in_flight_max < 1000;
+        self.oracle.goes_on = process.settings.when_store_is_lost == WhenStoreIsLost::Serve
+            && process.settings.routes_max >= ROUTES;
         let now = process.local(self.now);
         process.settings.seed = process.settings.seed.wrapping_add(1);
         let (settings, location) = (process.settings.clone(), process.location.clone());
@@ -281,6 +294,9 @@ impl World {
             self.checked_at = self.now;
             self.oracle
                 .check_deadlines(self.now, |life| self.runs_since(life));
+            let processes = &self.processes;
+            let holders = |to: &str| processes.iter().filter(|process| process.has(to)).count();
+            self.oracle.check_best_effort(self.now, holders);
         }
         assert!(
             self.at_once < 100_000,

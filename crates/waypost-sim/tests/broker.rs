@@ -526,3 +526,26 @@ fn a_claim_that_the_store_carries_out_after_its_broker_has_gone_does_not_stay() 
     let names: Vec<String> = (0..20).map(|n| format!("x{n}")).collect();
     world.assert_store_is_true(names.iter().map(String::as_str));
 }
+
+/// The server of the client has not read the leases since the sender's broker crashed: its answers go where the messages
+/// come from.
+#[test]
+fn what_is_sent_while_a_broker_crashes_is_delivered_and_its_sender_told() {
+    for pause in (0..12).map(|n| ms(300 * n)) {
+        let mut world = World::new(6);
+        let (b1, b2) = (world.broker("b1"), world.broker("b2"));
+        let holder = world.mesh("m");
+        let sender = world.attached("1", &[b1, b2]);
+        up(&mut world, holder);
+        up(&mut world, sender);
+        connect(&mut world, holder, &["x"]);
+        assert_eq!(acked(&mut world, sender, "y", "x"), Outcome::Delivered);
+        world.run_for(secs(5) + pause);
+        world.crash(b1);
+        assert_eq!(
+            acked(&mut world, sender, "y", "x"),
+            Outcome::Delivered,
+            "{pause:?}"
+        );
+    }
+}

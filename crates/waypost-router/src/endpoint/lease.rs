@@ -46,6 +46,10 @@ impl LeaseView {
         self.ping = None;
     }
 
+    pub(crate) const fn is_asked(&self) -> bool {
+        self.ping.is_some()
+    }
+
     pub(crate) const fn heard(&mut self, now: MonoTime) {
         self.heard_at = now;
     }

@@ -14,6 +14,12 @@ impl<T> Endpoint<T> {
         inbox.into_iter().flat_map(|inbox| inbox.events())
     }
 
+    /// Whether it waits for the answer to how its lease stands.
+    #[must_use]
+    pub const fn asks_for_lease(&self) -> bool {
+        self.lease.is_asked()
+    }
+
     /// Shows every queue of messages: its name, the bytes in it and its bound in bytes. A queue takes a message as long as
     /// it is below its bound, so that it may be over it by one message.
     pub fn queues(&self, see: &mut dyn FnMut(&'static str, usize, usize)) {

@@ -500,6 +500,9 @@ impl Router {
         }
         if is_late {
             link.names.overtake(|other, by| other == key && by == attachment);
+        } else if attachment != 0 && link.kind == LinkKind::Node {
+            // It is attached there, whatever the leases said when they were read last.
+            self.entry_mut(key).via = Some(id);
         }
     }
 

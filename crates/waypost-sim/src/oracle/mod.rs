@@ -6,6 +6,7 @@
 //! Some promises hold at any moment, whatever happens. Others hold when the cluster is *calm*: nothing has gone wrong for
 //! [`CALM_TERMS`] lease terms. Then nothing excuses a message that is not delivered.
 
+mod best_effort;
 mod broadcasts;
 mod leases;
 mod records;
@@ -27,11 +28,27 @@ pub const CALM_TERMS: u32 = 3;
 /// One process's one life.
 pub(crate) type Life = (ProcessId, u64);
 
+/// What goes wrong from now on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trouble {
+    /// Anything.
+    #[default]
+    Any,
+    /// Links break, and brokers end while others run. That costs no acked message.
+    Links,
+    /// The store is away. That costs no message whose route is known.
+    Store,
+}
+
 /// Knows everything that was asked for and everything that became of it.
 #[derive(Debug, Default)]
 pub struct Oracle {
-    /// When something was wrong last.
+    /// When something was wrong last; anything, and each kind by itself.
     troubled_at: MonoTime,
+    kinds: [MonoTime; 3],
+    /// What can be wrong now, and since when no more than that.
+    kind: Trouble,
+    kind_since: MonoTime,
     /// The longest lease term in the cluster.
     term: Duration,
     /// When anything was asked for or told that may change who holds an address.
@@ -40,7 +57,10 @@ pub struct Oracle {
     moving: BTreeMap<Ticket, (Life, Address)>,
     /// Some queue is so small that calm does not exclude `Overloaded`.
     pub(crate) is_tight: bool,
+    /// Without the store routes that were known go on: servers deliver, and nodes forget none.
+    pub(crate) goes_on: bool,
     sends: sends::Sends,
+    best_effort: best_effort::BestEffort,
     leases: leases::Leases,
     records: records::Records,
     broadcasts: broadcasts::Broadcasts,
@@ -50,6 +70,7 @@ impl Oracle {
     /// Something is wrong, or has just been put right.
     pub(crate) fn trouble(&mut self, now: MonoTime) {
         self.troubled_at = self.troubled_at.max(now);
+        self.kinds[self.kind as usize] = now;
     }
 
     pub(crate) fn note_term(&mut self, term: Duration) {
@@ -59,6 +80,20 @@ impl Oracle {
     /// Whether nothing had gone wrong for long enough at that time, nor has since.
     pub(crate) fn was_calm(&self, at: MonoTime) -> bool {
         self.troubled_at + self.term * CALM_TERMS <= at
+    }
+
+    /// From now on no more than this goes wrong.
+    pub(crate) const fn expect(&mut self, now: MonoTime, kind: Trouble) {
+        self.kind = kind;
+        self.kind_since = now;
+    }
+
+    /// The same, but for trouble of this kind.
+    pub(crate) fn was_calm_but_for(&self, kind: Trouble, at: MonoTime) -> bool {
+        [Trouble::Any, Trouble::Links, Trouble::Store]
+            .into_iter()
+            .filter(|other| *other != kind)
+            .all(|other| self.kinds[other as usize] + self.term * CALM_TERMS <= at)
     }
 
     pub(crate) fn changed(&mut self, now: MonoTime, address: &Address) {

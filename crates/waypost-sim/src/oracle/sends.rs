@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use waypost_router::{Completion, Refusal};
 use waypost_types::{MonoTime, Outcome, Owner};
 
-use super::{Life, Oracle};
+use super::{Life, Oracle, Trouble};
 use crate::process::Ticket;
 
 /// How long after its deadline a send may lack its outcome, at a process that runs.
@@ -66,6 +66,8 @@ pub(super) struct Sends {
     newest: BTreeMap<(Life, String, Owner), Newest>,
     /// The same, whichever server received it.
     newest_first: BTreeMap<(Life, String), Newest>,
+    /// When the newest message was sent that reached each address.
+    reached: BTreeMap<(Life, String), MonoTime>,
     open: BTreeSet<Ticket>,
     ended: BTreeSet<Ticket>,
     outcomes: BTreeMap<&'static str, u64>,
@@ -103,9 +105,33 @@ impl Oracle {
 
     /// The machines have taken it in.
     pub(crate) fn taken_in(&mut self, now: MonoTime, ticket: Ticket) {
-        if let Some(sent) = self.sends.sent.get_mut(&ticket) {
-            sent.taken_in = Some(now);
+        let Some(sent) = self.sends.sent.get_mut(&ticket) else {
+            return;
+        };
+        sent.taken_in = Some(now);
+        if !sent.acked {
+            let (by, to, waited) = (sent.by, sent.to.clone(), sent.at < now);
+            self.best_effort_taken_in(now, ticket, by, &to, waited);
         }
+    }
+
+    /// Whether an acked message of this process to this address lacks its outcome.
+    pub(super) fn is_in_flight(&self, by: Life, to: &str) -> bool {
+        let mut open = self.sends.open.iter().map(|ticket| &self.sends.sent[ticket]);
+        open.any(|sent| sent.by == by && sent.to == to)
+    }
+
+    /// So many acked messages of one process may lack their outcome.
+    pub(crate) fn check_in_flight(&self, by: Life, max: usize) {
+        let is_in_flight = |ticket: &&Ticket| {
+            let sent = &self.sends.sent[*ticket];
+            sent.by == by && sent.taken_in.is_some()
+        };
+        let in_flight = self.sends.open.iter().filter(is_in_flight).count();
+        assert!(
+            in_flight <= max,
+            "{in_flight} acked messages of {by:?} lack their outcome, and it may have {max}"
+        );
     }
 
     /// A message has been put on a link.
@@ -165,6 +191,10 @@ impl Oracle {
             );
         }
         sent.delivered_to.push(owner.clone());
+        if !sent.acked {
+            let by = sent.by;
+            self.best_effort.delivered(ticket, by, to);
+        }
     }
 
     /// An operation has ended. `holders`: how many running servers hold the address of a send.
@@ -213,11 +243,32 @@ impl Oracle {
             ),
         }
         self.judge_in_calm(now, ticket, sent, outcome, holders(&sent.to));
+        if outcome == Outcome::Delivered {
+            let key = (sent.by, sent.to.clone());
+            let at = sent.at;
+            self.sends.reached.insert(key, at);
+        }
+    }
+
+    /// Whether the sender's node has had a route to this address since it came to be where it is, while all was well.
+    fn is_known(&self, sent: &Sent) -> bool {
+        let reached = self.sends.reached.get(&(sent.by, sent.to.clone()));
+        self.goes_on
+            && reached.is_some_and(|at| {
+                self.was_calm_but_for(Trouble::Store, *at) && self.is_settled_since(*at, &sent.to)
+            })
     }
 
     /// What an outcome has to be when nothing excuses another one.
     fn judge_in_calm(&self, now: MonoTime, ticket: Ticket, sent: &Sent, outcome: Outcome, holders: usize) {
-        let is_clear = self.was_calm(sent.at) && self.is_settled_since(sent.at, &sent.to);
+        // That somebody is not connected may be said by a link that breaks, and never again.
+        let reaches = holders == 1
+            && !self.is_tight
+            && self.is_settled_since(self.kind_since, &sent.to)
+            && (self.was_calm_but_for(Trouble::Links, sent.at)
+                || (self.was_calm_but_for(Trouble::Store, sent.at) && self.is_known(sent)));
+        let is_calm = reaches || self.was_calm(sent.at);
+        let is_clear = is_calm && self.is_settled_since(sent.at, &sent.to);
         // One that had to wait for room may have used up its time.
         let has_waited = sent.taken_in.is_none_or(|at| at > sent.at);
         if !is_clear || has_waited || (self.is_tight && outcome == Outcome::Overloaded) {
@@ -271,6 +322,7 @@ impl Oracle {
     /// A life of a process is over: nothing that it waited for ends any more.
     pub(crate) fn died(&mut self, life: Life) {
         self.moving.retain(|_, (of, _)| *of != life);
+        self.best_effort.died(life);
         let sends = &mut self.sends;
         for (ticket, sent) in &mut sends.sent {
             if sent.by == life && sent.outcome.is_none() {

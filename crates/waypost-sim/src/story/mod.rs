@@ -89,6 +89,13 @@ impl Story {
             self.heal();
             self.wait_for_calm();
             self.calm();
+            if self.rng.chance(40) {
+                self.shake();
+            }
+            if self.rng.chance(30) {
+                self.outage();
+                self.wait_for_calm();
+            }
             self.judge();
         }
     }

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::plan::Fault;
 use super::{ADDRESSES, Story};
+use crate::oracle::Trouble;
 use crate::process::ProcessId;
 use crate::store::StoreMode;
 
@@ -61,8 +62,14 @@ impl Story {
         }
     }
 
-    /// A process sleeps for about as long as its lease is good, or longer, while the others go on.
+    /// A process sleeps for about as long as its lease is good, or longer, while the others go on. Often it falls asleep
+    /// with a question about its lease on the way, and wakes to an answer that is old by then.
     fn sleep(&mut self, id: ProcessId) {
+        if self.rng.chance(50) {
+            let heartbeat = self.plan.settings.heartbeat;
+            self.world
+                .run_until(heartbeat * 2, |world| world.asks_for_lease(id));
+        }
         self.world.pause(id);
         for _ in 0..2 + self.rng.below(6) {
             self.work();
@@ -109,6 +116,58 @@ impl Story {
         if self.rng.chance(70) {
             self.world.start(id);
         }
+    }
+
+    /// Links break, and brokers end and come back, while all is well otherwise. No acked message may be lost.
+    pub(super) fn shake(&mut self) {
+        self.world.expect(Trouble::Links);
+        for _ in 0..3 {
+            self.work();
+            if self.plan.brokers > 1 && self.rng.chance(50) {
+                let broker = self.all[self.rng.below(self.plan.brokers)];
+                self.world.crash(broker);
+                for _ in 0..8 {
+                    self.work();
+                    let pause = self.rng.between(Duration::ZERO, Duration::from_millis(300));
+                    self.world.run_for(pause);
+                }
+                self.world.start(broker);
+            } else {
+                let (a, b) = (self.process(), self.process());
+                self.world.break_links(a, b);
+            }
+            for _ in 0..8 {
+                self.work();
+                let pause = self.rng.between(Duration::ZERO, Duration::from_millis(1200));
+                self.world.run_for(pause);
+            }
+        }
+        self.world.run_for(self.plan.settings.send_deadline);
+        self.world.expect(Trouble::Any);
+    }
+
+    /// The store goes away for about as long as a lease is good, or longer, while all is well otherwise. Messages whose
+    /// routes are known go on.
+    pub(super) fn outage(&mut self) {
+        let steps = 20;
+        for _ in 0..steps {
+            self.send();
+        }
+        self.world.run_for(self.plan.settings.send_deadline);
+        self.world.expect(Trouble::Store);
+        let modes = [StoreMode::Down, StoreMode::AnswersLost, StoreMode::Stalled];
+        self.world.store.mode = modes[self.rng.below(modes.len())];
+        let longest = self.plan.settings.lease_term / 6;
+        for _ in 0..steps {
+            self.send();
+            let pause = self.rng.between(Duration::ZERO, longest);
+            self.world.run_for(pause);
+        }
+        self.world.run_for(self.plan.settings.send_deadline);
+        // Servers whose leases have lapsed meanwhile are fenced when the store is back.
+        self.world.expect(Trouble::Any);
+        self.world.store.mode = StoreMode::Up;
+        self.world.run_for(Duration::from_secs(2));
     }
 
     /// All that is wrong ends, and everybody is there again.

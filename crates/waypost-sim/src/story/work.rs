@@ -34,17 +34,30 @@ impl Story {
         }
     }
 
+    /// One acked message.
+    pub(super) fn send(&mut self) {
+        let (id, from, to) = (self.server(), self.address(), self.address());
+        self.world.send_acked(id, from, to);
+    }
+
     /// Some messages at once to one client, acked and not, which may move in the midst of them.
     fn burst(&mut self, id: ProcessId, from: &str, to: &str) {
         let (count, longest) = (4 + self.rng.below(20), self.plan.latency.1);
         let moves_at = self.rng.below(2 * count);
+        let moves_again_at = moves_at + self.rng.below(2 * count);
+        let acked_percent = [0, 60, 60, 100][self.rng.below(4)];
+        let former = self.servers.iter().copied().find(|at| self.world.has(*at, to));
         for number in 0..count {
-            let acked = self.rng.chance(60).then_some(false);
+            let acked = self.rng.chance(acked_percent).then_some(false);
             let padding = self.rng.below(400);
             self.world.submit(id, from, to, padding, acked);
             if number == moves_at {
                 let other = self.server();
                 self.world.connect(other, to);
+            } else if number == moves_again_at
+                && let Some(former) = former
+            {
+                self.world.connect(former, to);
             }
             if self.rng.chance(30) {
                 let pause = self.rng.between(core::time::Duration::ZERO, longest);

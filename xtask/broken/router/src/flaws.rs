@@ -369,4 +369,139 @@ pub const FLAWS: &[Flaw] = &[
             ),
         ],
     },
+    Flaw {
+        name: "release that failed never done",
+        edits: &[(
+            "node/claims.rs",
+            "} else if self.queues.releases_later.len() < LATER_MAX {",
+            "} else if self.queues.releases_later.len() < LATER_MAX && !FLAW {",
+        )],
+    },
+    Flaw {
+        name: "best-effort messages that wait are lost",
+        edits: &[(
+            "node/routes.rs",
+            "        waiting.held.push_back(parcel.unpinned());",
+            "        if !FLAW || parcel.message.id != 0 {\n            waiting.held.push_back(parcel.unpinned());\n        }",
+        )],
+    },
+    Flaw {
+        name: "hold-back skipped",
+        edits: &[(
+            "node/routes.rs",
+            "            Some(Route::Waiting(_)) => self.hold(now, parcel),",
+            "            Some(Route::Waiting(waiting)) if FLAW && waiting.known.is_some() => {\n                let owner = waiting.known.map_or(OwnerKey(0), |(owner, _)| owner);\n                self.forward(now, owner, parcel);\n            }\n            Some(Route::Waiting(_)) => self.hold(now, parcel),",
+        )],
+    },
+    Flaw {
+        name: "dedupe forgotten with the link",
+        edits: &[(
+            "endpoint/mod.rs",
+            "        self.names = Names::new(self.settings.seed);\n        if matches!",
+            "        self.names = Names::new(self.settings.seed);\n        if FLAW {\n            self.dedupe = Dedupe::new(self.settings.seed, self.settings.in_flight_max);\n        }\n        if matches!",
+        )],
+    },
+    Flaw {
+        name: "acks lost",
+        edits: &[(
+            "endpoint/mod.rs",
+            "            let Some(origin) = self.alias(origin) else {\n                continue;",
+            "            let Some(origin) = self.alias(origin).filter(|_| !FLAW) else {\n                continue;",
+        )],
+    },
+    Flaw {
+        name: "nothing sent again",
+        edits: &[
+            (
+                "endpoint/mod.rs",
+                "            } else {\n                self.transmit(now, id);\n            }\n        }\n        if self.attach_again_at",
+                "            } else if !FLAW {\n                self.transmit(now, id);\n            }\n        }\n        if self.attach_again_at",
+            ),
+            (
+                "endpoint/mod.rs",
+                "                for id in self.sends.ids() {\n                    self.transmit(now, id);",
+                "                for id in self.sends.ids() {\n                    if FLAW && self.sends.get_mut(id).is_some_and(|pending| pending.attempts > 0) {\n                        continue;\n                    }\n                    self.transmit(now, id);",
+            ),
+        ],
+    },
+    Flaw {
+        name: "late word of a takeover counts",
+        edits: &[(
+            "endpoint/ops.rs",
+            ".filter(|client| client.is_held() && client.seq < seq)",
+            ".filter(|client| client.is_held() && (client.seq < seq || FLAW))",
+        )],
+    },
+    Flaw {
+        name: "fence not told to the program",
+        edits: &[(
+            "endpoint/lease.rs",
+            "        self.inbox.put(Event::Fenced { superseded });",
+            "        if !FLAW {\n            self.inbox.put(Event::Fenced { superseded });\n        }",
+        )],
+    },
+    Flaw {
+        name: "displacement not told to the program",
+        edits: &[(
+            "endpoint/ops.rs",
+            "        self.inbox.put(Event::Displaced {",
+            "        if FLAW {\n            return;\n        }\n        self.inbox.put(Event::Displaced {",
+        )],
+    },
+    Flaw {
+        name: "incarnation lost with the link",
+        edits: &[(
+            "endpoint/mod.rs",
+            "            resume: self.incarnation,",
+            "            resume: if FLAW { None } else { self.incarnation },",
+        )],
+    },
+    Flaw {
+        name: "in flight without bound",
+        edits: &[(
+            "endpoint/sends.rs",
+            "self.ring.len() < self.max && self.bytes",
+            "(self.ring.len() < self.max || FLAW) && self.bytes",
+        )],
+    },
+    Flaw {
+        name: "drain keeps its clients",
+        edits: &[(
+            "endpoint/program.rs",
+            "            self.begin(now, &client, clients::Op::Disconnect { token: None });",
+            "            if !FLAW {\n                self.begin(now, &client, clients::Op::Disconnect { token: None });\n            }",
+        )],
+    },
+    Flaw {
+        name: "incarnation of a lease not checked",
+        edits: &[(
+            "node/leases.rs",
+            ".filter(|lease| lease.owner.incarnation == entry.owner.incarnation)",
+            ".filter(|lease| lease.owner.incarnation == entry.owner.incarnation || FLAW)",
+        )],
+    },
+    Flaw {
+        name: "returned messages go behind",
+        edits: &[(
+            "node/routes.rs",
+            "        waiting.bounced.push_back(parcel.unpinned());",
+            "        let queue = if FLAW { &mut waiting.held } else { &mut waiting.bounced };\n        queue.push_back(parcel.unpinned());",
+        )],
+    },
+    Flaw {
+        name: "serve ignored",
+        edits: &[(
+            "endpoint/lease.rs",
+            "                self.lease.valid_until = self.lease.valid_until.max(now + self.settings.heartbeat);",
+            "                if !FLAW {\n                    self.lease.valid_until = self.lease.valid_until.max(now + self.settings.heartbeat);\n                }",
+        )],
+    },
+    Flaw {
+        name: "stale claims delivered",
+        edits: &[(
+            "claim.rs",
+            "    claim != 0 && claim",
+            "    !crate::flaws::is_on(\"stale claims delivered\") && claim != 0 && claim",
+        )],
+    },
 ];
