@@ -239,13 +239,16 @@ impl Router {
             return;
         };
         let by = parcel.message.claim;
-        let moved_on = match self.routes.get(&address) {
-            Some(Route::At { owner, seq }) => {
-                let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(*seq) != by;
-                from.is_some_and(|from| from != *owner || is_claimed_since)
-            }
-            _ => false,
+        let standing = match self.routes.get(&address) {
+            Some(Route::At { owner, seq }) => Some((*owner, *seq)),
+            // Where messages went until a claim or a release came up.
+            Some(Route::Waiting(waiting)) if parcel.message.id == 0 && !waiting.clearing => waiting.known,
+            _ => None,
         };
+        let moved_on = standing.is_some_and(|(owner, seq)| {
+            let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(seq) != by;
+            from.is_some_and(|from| from != owner || is_claimed_since)
+        });
         if moved_on && parcel.message.id == 0 {
             // Later ones may have gone by the new claim already, and nothing there would notice that this one is late.
             return self.fail(&parcel, Outcome::Unreachable);

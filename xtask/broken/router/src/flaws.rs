@@ -144,11 +144,11 @@ pub const FLAWS: &[Flaw] = &[
         name: "cache never corrected",
         edits: &[(
             "node/routes.rs",
-            "        let moved_on = match self.routes.get(&address) {",
+            "        let standing = match self.routes.get(&address) {",
             "        if FLAW && matches!(self.routes.get(&address), Some(Route::At { .. })) {
             return self.resolve(now, parcel);
         }
-        let moved_on = match self.routes.get(&address) {",
+        let standing = match self.routes.get(&address) {",
         )],
     },
     Flaw {
