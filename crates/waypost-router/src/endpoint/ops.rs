@@ -113,6 +113,7 @@ impl<T> Endpoint<T> {
                     let is_awaited = token.is_some();
                     let had_inbox = core::mem::take(&mut client.has_inbox);
                     self.held -= 1;
+                    self.late_acks.hurry();
                     self.batches.releases.push_back((address.clone(), seq));
                     if had_inbox {
                         self.end_client_inbox(address);
@@ -268,6 +269,7 @@ impl<T> Endpoint<T> {
         if client.is_idle() {
             self.clients.remove(address);
         }
+        self.late_acks.hurry();
         if had_inbox {
             self.end_client_inbox(address);
         }
@@ -357,6 +359,7 @@ impl<T> Endpoint<T> {
             }
         }
         self.held = 0;
+        self.late_acks.hurry();
         self.claim_held_bytes = 0;
         for (address, inbox) in &mut self.client_inboxes.inboxes {
             inbox.close();

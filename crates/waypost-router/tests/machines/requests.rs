@@ -6,7 +6,7 @@ use waypost_router::{Endpoint, Event, RequestToken, Settings};
 use waypost_types::Seq;
 use waypost_wire::Frame;
 
-use super::{NOW, addr, owner, sent, server, to};
+use super::{NOW, addr, displaced, owner, sent, server, to};
 
 /// A server that holds `x` and has had these requests for it.
 fn asked(ids: core::ops::Range<u64>) -> (Endpoint<&'static str>, Vec<RequestToken>) {
@@ -80,6 +80,16 @@ fn a_request_without_an_early_reply_is_acknowledged_before_it_would_be_sent_agai
 fn a_request_is_acknowledged_at_once_by_a_server_that_leaves() {
     let (mut endpoint, _) = asked(1..2);
     endpoint.drain(NOW, "drained");
+    assert_eq!(acked(&sent(&mut endpoint)), [1]);
+}
+
+#[test]
+fn a_request_is_acknowledged_at_once_when_a_client_leaves() {
+    let (mut endpoint, _) = asked(1..2);
+    endpoint.disconnect(NOW, &addr("x"), "disconnected");
+    assert_eq!(acked(&sent(&mut endpoint)), [1]);
+    let (mut endpoint, _) = asked(1..2);
+    endpoint.handle_frame(NOW, displaced(7, owner("me", 1), "x", 9, "another"));
     assert_eq!(acked(&sent(&mut endpoint)), [1]);
 }
 
