@@ -121,12 +121,17 @@ impl RedisSentinel {
     }
 
     /// Has the sentinels swap master and replica while both run; returns when they have. The old master then refuses
-    /// writes.
+    /// writes, and the new one has what the old one had been told before.
     ///
     /// # Errors
     /// When that does not happen.
     pub async fn switch(&self) -> io::Result<()> {
         let old = self.master().await?;
+        let written = offsets(old).await.0;
+        let wait = Wait::until("the replica has what was written");
+        while offsets(old).await.1 < written {
+            wait.pause().await?;
+        }
         // Refused while the sentinel has not yet heard from the replica.
         let wait = Wait::until("a sentinel begins the fail-over");
         while self.sentinels[0]
@@ -165,4 +170,23 @@ impl RedisSentinel {
             wait.pause().await?;
         }
     }
+}
+
+/// How far a master's writes have come, and how far the replica that has most of them says that it has come; 0 when that is
+/// not known.
+async fn offsets(master: &RedisServer) -> (u64, u64) {
+    let info = master.command(&["INFO", "replication"]).await.unwrap_or_default();
+    let text = info.concat();
+    let after = |prefix: &str, line: &str| {
+        let (_, rest) = line.split_once(prefix)?;
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u64>().ok()
+    };
+    let most = |prefix| {
+        text.lines()
+            .filter_map(|line| after(prefix, line))
+            .max()
+            .unwrap_or(0)
+    };
+    (most("master_repl_offset:"), most(",offset="))
 }
