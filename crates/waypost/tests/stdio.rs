@@ -211,23 +211,25 @@ fn operations_on_one_client_take_effect_in_the_order_written() {
     }
 }
 
+/// A server beside the two, with a setting of its own.
+fn third(directory: &std::path::Path, setting: [&str; 2]) -> Process {
+    let store = format!("embedded:{}", directory.join("store").display());
+    let mut server = Process::spawn(
+        command(BROKERLESS)
+            .args(["--stdio", "--identity", "c", "--store", &store])
+            .args(setting),
+    );
+    server.event("registered");
+    server
+}
+
 /// A connect waits for the server that held the client; many of them, one after the other, for longer than a send may take.
 #[test]
 fn a_send_that_waits_for_connects_has_its_outcome_in_time() {
     const CONNECTS: usize = 20;
     let Two { mut b, directory, .. } = two();
     b.connect("cat");
-    let store = format!("embedded:{}", directory.path().join("store").display());
-    let mut a = Process::spawn(command(BROKERLESS).args([
-        "--stdio",
-        "--identity",
-        "c",
-        "--store",
-        &store,
-        "--send-deadline",
-        "200ms",
-    ]));
-    a.event("registered");
+    let mut a = third(directory.path(), ["--send-deadline", "200ms"]);
     b.signal("STOP");
     for _ in 0..CONNECTS {
         a.write(r#"{"op":"connect","client":"cat"}"#);
@@ -401,17 +403,7 @@ fn what_a_signal_leaves_no_time_for_has_its_outcome_too() {
     const SENDS: usize = 10_000;
     let Two { mut b, directory, .. } = two();
     b.connect("bob");
-    let store = format!("embedded:{}", directory.path().join("store").display());
-    let mut a = Process::spawn(command(BROKERLESS).args([
-        "--stdio",
-        "--identity",
-        "c",
-        "--store",
-        &store,
-        "--drain-deadline",
-        "1s",
-    ]));
-    a.event("registered");
+    let mut a = third(directory.path(), ["--drain-deadline", "1s"]);
     assert_eq!(a.send("alice", "bob", "first"), "delivered");
     b.signal("STOP");
     let lines: Vec<String> = (0..SENDS)
