@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use waypost_router::{Command, Completion, Core, Event, LinkId, Outgoing, Whose};
@@ -21,9 +21,7 @@ use crate::link_writer::LinkHandle;
 use crate::store;
 use crate::transport::{ClusterKey, DialSettings};
 use crate::turns::Turns;
-
-/// A caller that waits for its operation.
-pub type Waiter = oneshot::Sender<Completion>;
+use crate::waiter::{self, Waiter};
 
 /// What all tasks of one process share.
 #[derive(Debug)]
@@ -192,23 +190,20 @@ impl Driver {
         message: &mut Option<Message>,
         request: bool,
         patience: Duration,
-    ) -> Option<oneshot::Receiver<Completion>> {
+        waiter: impl FnOnce() -> Waiter,
+    ) -> bool {
         if self.turns.is_any() {
-            return None;
+            return false;
         }
         let mut state = self.lock();
         if self.is_over.load(Ordering::Acquire) {
-            return None;
+            return false;
         }
         let now = self.now();
-        let mut answer = None;
         let due = state
             .core
-            .send_acked_now(now, message, request, now + patience, || {
-                let (waiter, outcome) = oneshot::channel();
-                answer = Some(outcome);
-                waiter
-            })?;
+            .send_acked_now(now, message, request, now + patience, waiter);
+        let Some(due) = due else { return false };
         let quiet = state.wake_writers(|| now);
         drop(state);
         if let Some(link) = quiet {
@@ -217,7 +212,7 @@ impl Driver {
         if due.as_micros() < self.armed.load(Ordering::Acquire) {
             self.timer.notify_one();
         }
-        answer
+        true
     }
 
     /// Lets the machines settle and carries out what comes out of them.
@@ -271,10 +266,7 @@ impl Driver {
         if next < self.armed.load(Ordering::Acquire) {
             self.timer.notify_one();
         }
-        for (waiter, completion) in done {
-            // Whoever asked may have stopped waiting.
-            let _ = waiter.send(completion);
-        }
+        waiter::tell(done);
         if readable {
             self.readable.notify_one();
         }

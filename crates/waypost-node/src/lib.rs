@@ -13,14 +13,15 @@ mod store;
 pub mod transport;
 mod turns;
 mod uplink;
+mod waiter;
 
 pub use broker::{Broker, BrokerBuilder};
 pub use client_inbox::ClientInbox;
-pub use driver::Waiter;
 pub use error::StartError;
 pub use node::{Node, NodeConfig, Topology};
 pub use secure::TlsFiles;
 pub use settings::{
     DEFAULT_ANNOUNCE_PER_SECOND, DEFAULT_CLAIMS_PER_SECOND, DEFAULT_CONNECTS_MAX, Settings, WhenStoreIsLost,
 };
+pub use waiter::{Tickets, Waiter};
 pub use waypost_router::Counters;

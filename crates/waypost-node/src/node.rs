@@ -4,20 +4,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use waypost_router::{Completion, Core, Event, Refusal, Whose};
 use waypost_session::SessionStore;
-use waypost_types::{Address, Location, MonoTime};
+use waypost_types::{Address, Location, MonoTime, Outcome};
 use waypost_wire::{Message, Role};
 
-use crate::driver::{Driver, LinkSettings, Waiter};
+use crate::driver::{Driver, LinkSettings};
 use crate::link::{handshake_settings, serve};
 use crate::link_writer::LinkHandle;
 use crate::transport::{
     Accepted, Acceptor, Admission, ClusterKey, DEFAULT_HALF_OPEN_MAX, DEFAULT_LINKS_MAX, DEFAULT_WRITE_STALL,
     DialSettings, EndpointUrl, ListenSettings, Listener,
 };
+use crate::waiter::{Tickets, Waiter};
 use crate::{ClientInbox, Settings, StartError, TlsFiles, secure, uplink};
 
 /// How long one attempt to reach another node may take.
@@ -211,7 +212,7 @@ impl Node {
         if self.driver.ended.is_cancelled() {
             return None;
         }
-        let (waiter, answer) = oneshot::channel();
+        let (waiter, answer) = Waiter::one();
         self.driver.with(|now, core| ask(now, core, waiter));
         tokio::select! {
             answer = answer => answer.ok(),
@@ -231,7 +232,7 @@ impl Node {
         let mut answers = Vec::new();
         self.driver.with(|now, core| {
             for item in items {
-                let (waiter, answer) = oneshot::channel();
+                let (waiter, answer) = Waiter::one();
                 answers.push(answer);
                 ask(now, core, item, waiter);
             }
@@ -286,12 +287,47 @@ impl Node {
         request: bool,
         deadline: Duration,
     ) -> Result<Option<Completion>, Refusal> {
-        let mut message = Some(message);
-        if let Some(answer) = self.driver.send_acked_now(&mut message, request, deadline) {
+        let (mut message, mut answer) = (Some(message), None);
+        let mut waiter = || {
+            let (waiter, outcome) = Waiter::one();
+            answer = Some(outcome);
+            waiter
+        };
+        let driver = &self.driver;
+        if driver.send_acked_now(&mut message, request, deadline, &mut waiter) {
+            let Some(answer) = answer else { return Ok(None) };
+            // Who waits already when the node ends is let go.
             return Ok(answer.await.ok());
         }
         // Boxed, so that the future of nearly all calls is small: it is moved a few times before it is polled.
-        Box::pin(self.send_acked_when_room(message, request, deadline)).await
+        Box::pin(self.send_acked_when_room(message, request, deadline, waiter)).await?;
+        let Some(answer) = answer else { return Ok(None) };
+        Ok(tokio::select! {
+            answer = answer => answer.ok(),
+            () = driver.ended.cancelled() => None,
+        })
+    }
+
+    /// The same for a sender of many, which gets the outcome among others: see [`next_outcomes`](Self::next_outcomes).
+    ///
+    /// # Errors
+    /// [`Refusal`]; `Full` when no room came free in time. Nothing was sent then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits for room sends nothing.
+    pub async fn send_with_ticket(
+        &self,
+        message: Message,
+        deadline: Duration,
+        tickets: &Arc<Tickets>,
+        ticket: u64,
+    ) -> Result<(), Refusal> {
+        let mut message = Some(message);
+        let waiter = || Waiter::Ticket(Arc::clone(tickets), ticket);
+        if self.driver.send_acked_now(&mut message, false, deadline, waiter) {
+            return Ok(());
+        }
+        Box::pin(self.send_acked_when_room(message, false, deadline, waiter)).await
     }
 
     async fn send_acked_when_room(
@@ -299,22 +335,35 @@ impl Node {
         mut message: Option<Message>,
         request: bool,
         deadline: Duration,
-    ) -> Result<Option<Completion>, Refusal> {
-        let mut answer = None;
+        mut waiter: impl FnMut() -> Waiter,
+    ) -> Result<(), Refusal> {
         let until = self.driver.now() + deadline;
         self.when_room(&mut message, deadline, |now, core, message| {
-            core.send_acked(now, message, request, until, || {
-                let (waiter, outcome) = oneshot::channel();
-                answer = Some(outcome);
-                waiter
-            })
+            core.send_acked(now, message, request, until, &mut waiter)
         })
-        .await?;
-        let Some(answer) = answer else { return Ok(None) };
-        Ok(tokio::select! {
-            answer = answer => answer.ok(),
-            () = self.driver.ended.cancelled() => None,
-        })
+        .await
+    }
+
+    /// Moves outcomes that have come for a sender of many into `into`, waiting while there are none. False: the node has
+    /// ended, and no more will come.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next_outcomes(&self, tickets: &Tickets, into: &mut VecDeque<(u64, Outcome)>) -> bool {
+        loop {
+            let has_ended = self.driver.ended.is_cancelled();
+            tickets.take(into);
+            if !into.is_empty() {
+                return true;
+            }
+            if has_ended {
+                return false;
+            }
+            tokio::select! {
+                () = tickets.ready() => {}
+                () = self.driver.ended.cancelled() => {}
+            }
+        }
     }
 
     /// Tries until there is room, in turn with others that send to the same address.

@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod acked_sender;
 mod builder;
 mod error;
 mod event;
 mod peer;
 
+pub use acked_sender::AckedSender;
 pub use builder::PeerBuilder;
 pub use error::{PeerError, RequestError};
 pub use event::{ClientEvents, Event, Events, Message, RequestToken};

@@ -11,7 +11,7 @@ use waypost_session::SessionStore;
 use waypost_types::{Address, Identity, Incarnation, Outcome, Seq};
 use waypost_wire::Message;
 
-use crate::{ClientEvents, PeerBuilder, PeerError, RequestError, RequestToken};
+use crate::{AckedSender, ClientEvents, PeerBuilder, PeerError, RequestError, RequestToken};
 
 /// What a frame holds besides the body, at the most, in bytes.
 const FRAME_OVERHEAD: usize = 1024;
@@ -26,7 +26,7 @@ const GO_AWAY_DEADLINE: Duration = Duration::from_secs(1);
 /// Dropping the future of a call leaves open whether the call took effect, and disturbs no other call.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    node: Node,
+    pub(crate) node: Node,
 }
 
 impl Peer {
@@ -129,7 +129,7 @@ impl Peer {
         }
     }
 
-    fn message(&self, from: &str, to: &str, body: Bytes) -> Result<Message, PeerError> {
+    pub(crate) fn message(&self, from: &str, to: &str, body: Bytes) -> Result<Message, PeerError> {
         self.check_body(&body)?;
         Ok(Message::new(from, to, body)?)
     }
@@ -188,6 +188,13 @@ impl Peer {
             Err(Refusal::Full) => Ok(Outcome::Overloaded),
             Err(refusal) => Err(self.error(refusal)),
         }
+    }
+
+    /// A sender of many acked messages, of which up to `unread_max` (at least one) may be on their way at a time or have an
+    /// outcome that has not been read.
+    #[must_use]
+    pub fn acked_sender(&self, unread_max: usize) -> AckedSender {
+        AckedSender::new(self.clone(), unread_max)
     }
 
     /// Sends and returns the receiving client's reply, or what became of the message, within the send deadline.
@@ -302,7 +309,7 @@ impl Peer {
         self.node.end().await;
     }
 
-    fn error(&self, refusal: Refusal) -> PeerError {
+    pub(crate) fn error(&self, refusal: Refusal) -> PeerError {
         if self.node.has_ended() {
             PeerError::Closed
         } else {

@@ -97,6 +97,8 @@ both! {
     connects_beyond_the_bound_are_overloaded,
     who_waits_for_the_bytes_of_acked_messages_goes_on_when_they_have_their_outcomes,
     client_with_a_stream_of_its_own_holds_nobody_up,
+    sender_of_many_gets_one_outcome_for_each_and_no_more_than_its_bound,
+    sender_of_many_hears_that_the_peer_has_ended,
     bad_input_is_refused_with_its_reason,
     drain_loses_no_acked_message,
     newer_process_of_the_same_identity_fences_the_older,
@@ -396,4 +398,75 @@ async fn newer_process_of_the_same_identity_fences_the_older(mut cluster: Cluste
         Ok(Outcome::Delivered)
     );
     assert_eq!(next_body(&mut newer_events).await, "hello");
+}
+
+async fn sender_of_many_gets_one_outcome_for_each_and_no_more_than_its_bound(cluster: Cluster) {
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let mut sender = one.acked_sender(8);
+    assert_eq!(sender.next_outcome().await, Ok(None));
+    let (mut sent, mut outcomes) = (Vec::new(), std::collections::BTreeMap::new());
+    for n in 0..100 {
+        while sender.is_full() {
+            let (ticket, outcome) = sender.next_outcome().await.unwrap().unwrap();
+            assert_eq!(outcomes.insert(ticket, outcome), None);
+        }
+        // Every tenth has nobody to go to.
+        let to = if n % 10 == 3 { "nobody" } else { "bob" };
+        sent.push((sender.send("alice", to, n.to_string().into()).await.unwrap(), to));
+        assert!(sender.unread() <= 8);
+    }
+    while !sender.is_full() {
+        sent.push((sender.send("alice", "bob", Bytes::new()).await.unwrap(), "bob"));
+    }
+    assert_eq!(
+        sender.send("alice", "bob", Bytes::new()).await,
+        Err(PeerError::Overloaded),
+        "what has not been read is bounded"
+    );
+    while let Some((ticket, outcome)) = sender.next_outcome().await.unwrap() {
+        assert_eq!(outcomes.insert(ticket, outcome), None);
+    }
+    assert_eq!(sender.unread(), 0);
+    assert_eq!(outcomes.len(), sent.len());
+    for (ticket, to) in &sent {
+        let due = if *to == "bob" {
+            Outcome::Delivered
+        } else {
+            Outcome::NotConnected
+        };
+        assert_eq!(outcomes[ticket], due);
+    }
+    for n in (0..100).filter(|n| n % 10 != 3) {
+        assert_eq!(
+            next_body(&mut events).await,
+            n.to_string(),
+            "in the order of the calls"
+        );
+    }
+    assert!(matches!(
+        sender.send("", "bob", Bytes::new()).await,
+        Err(PeerError::Name(_))
+    ));
+    assert_eq!(sender.unread(), 0, "what was refused has no outcome");
+}
+
+async fn sender_of_many_hears_that_the_peer_has_ended(cluster: Cluster) {
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let mut sender = one.acked_sender(8);
+    sender.send("alice", "bob", "last".into()).await.unwrap();
+    assert_eq!(next_body(&mut events).await, "last");
+    one.shutdown().await;
+    // Its outcome has come in time, or never comes.
+    assert!(matches!(
+        timeout(PATIENCE, sender.next_outcome()).await.unwrap(),
+        Ok(Some((1, _))) | Err(PeerError::Closed)
+    ));
+    assert_eq!(
+        sender.send("alice", "bob", Bytes::new()).await,
+        Err(PeerError::Closed)
+    );
 }

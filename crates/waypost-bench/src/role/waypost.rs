@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::stream::StreamExt as _;
 use waypost::{Address, Event, Events, Outcome, Peer, store_registry};
 
-use super::{BURST, Counters, IN_FLIGHT, Server, Work};
+use super::{Counters, IN_FLIGHT, Server, Work};
 use crate::names::Names;
 
 /// Clients connected by one call, and calls at a time.
@@ -86,29 +86,21 @@ impl Server for Waypost {
 
     async fn acked(&mut self, work: &mut Work) -> Result<bool> {
         let counters = Arc::clone(&work.counters);
-        let mut flying = FuturesUnordered::new();
-        let Work { pairs, body, .. } = work;
-        let peer = &self.peer;
-        let one = || {
-            let (from, to) = pairs.next();
-            peer.send_acked(from, to, body.clone())
-        };
-        for _ in 0..IN_FLIGHT {
-            flying.push(one());
-        }
-        let mut since_look = 0;
-        while let Some(outcome) = flying.next().await {
+        let mut sender = self.peer.acked_sender(IN_FLIGHT);
+        loop {
+            while !sender.is_full() && !work.stops() {
+                let (from, to, body) = work.next();
+                sender.send(from, to, body.clone()).await?;
+                counters.sent.fetch_add(1, Ordering::Relaxed);
+            }
+            let Some((_, outcome)) = sender.next_outcome().await? else {
+                break;
+            };
             let counter = match outcome {
-                Ok(Outcome::Delivered) => &counters.acked,
+                Outcome::Delivered => &counters.acked,
                 _ => &counters.refused,
             };
             counter.fetch_add(1, Ordering::Relaxed);
-            counters.sent.fetch_add(1, Ordering::Relaxed);
-            since_look += 1;
-            if since_look < BURST || !counters.stop.load(Ordering::Relaxed) {
-                since_look %= BURST;
-                flying.push(one());
-            }
         }
         Ok(true)
     }

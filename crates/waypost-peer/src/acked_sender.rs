@@ -1,0 +1,124 @@
+//! Many acked messages in flight at once, from one place.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use waypost_node::Tickets;
+use waypost_router::Refusal;
+use waypost_types::Outcome;
+
+use crate::{Peer, PeerError};
+
+/// Sends acked messages one after the other without waiting for each, and gives their outcomes in the order in which they
+/// come. At the same number in flight it is several times as fast as as many futures of
+/// [`send_acked`](Peer::send_acked), because a batch of outcomes wakes one task once.
+///
+/// Made by [`Peer::acked_sender`]. Dropping it leaves the messages on their way; their outcomes are not told.
+///
+/// ```no_run
+/// # async fn example(peer: waypost_peer::Peer, lines: Vec<bytes::Bytes>) -> Result<(), waypost_peer::PeerError> {
+/// let mut sender = peer.acked_sender(256);
+/// for line in lines {
+///     while sender.is_full() {
+///         if let Some((ticket, outcome)) = sender.next_outcome().await? {
+///             println!("message {ticket}: {outcome}");
+///         }
+///     }
+///     sender.send("alice", "bob", line).await?;
+/// }
+/// while let Some((ticket, outcome)) = sender.next_outcome().await? {
+///     println!("message {ticket}: {outcome}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct AckedSender {
+    peer: Peer,
+    tickets: Arc<Tickets>,
+    next_ticket: u64,
+    /// Messages whose outcome has not been read.
+    unread: usize,
+    unread_max: usize,
+    ready: VecDeque<(u64, Outcome)>,
+}
+
+impl AckedSender {
+    pub(crate) fn new(peer: Peer, unread_max: usize) -> Self {
+        Self {
+            peer,
+            tickets: Arc::default(),
+            next_ticket: 1,
+            unread: 0,
+            unread_max: unread_max.max(1),
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// How many messages have been sent whose outcome has not been read.
+    #[must_use]
+    pub const fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// Whether an outcome must be read before the next message can be sent.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.unread >= self.unread_max
+    }
+
+    /// Sends, waiting up to the send deadline for room in the node's queues, and returns the number under which the
+    /// outcome will come: 1 for the first message, and one more for each. Messages to one address arrive in the order of
+    /// these calls.
+    ///
+    /// # Errors
+    /// [`PeerError`] for bad input, when not registered and when closed; `Overloaded` when it [is full](Self::is_full).
+    /// Nothing was sent then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits for room sends nothing.
+    pub async fn send(&mut self, from: &str, to: &str, body: Bytes) -> Result<u64, PeerError> {
+        if self.is_full() {
+            return Err(PeerError::Overloaded);
+        }
+        let message = self.peer.message(from, to, body)?;
+        let ticket = self.next_ticket;
+        let patience = self.peer.node.settings().send_deadline;
+        let sent = self
+            .peer
+            .node
+            .send_with_ticket(message, patience, &self.tickets, ticket)
+            .await;
+        match sent {
+            Ok(()) => {}
+            Err(Refusal::Full) if !self.peer.node.has_ended() => {
+                self.ready.push_back((ticket, Outcome::Overloaded));
+            }
+            Err(refusal) => return Err(self.peer.error(refusal)),
+        }
+        self.next_ticket += 1;
+        self.unread += 1;
+        Ok(ticket)
+    }
+
+    /// The next outcome and the number of its message; `None` when every outcome has been read. Comes by the message's send
+    /// deadline.
+    ///
+    /// # Errors
+    /// [`PeerError::Closed`]: the peer has ended, and the other outcomes are not known.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn next_outcome(&mut self) -> Result<Option<(u64, Outcome)>, PeerError> {
+        if self.unread == 0 {
+            return Ok(None);
+        }
+        if self.ready.is_empty() && !self.peer.node.next_outcomes(&self.tickets, &mut self.ready).await {
+            return Err(PeerError::Closed);
+        }
+        let outcome = self.ready.pop_front();
+        self.unread -= usize::from(outcome.is_some());
+        Ok(outcome)
+    }
+}
