@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,6 @@ use tokio_util::task::TaskTracker;
 use waypost_router::{Command, Completion, Core, Event, LinkId, Outgoing, Whose};
 use waypost_session::SessionStore;
 use waypost_types::{Address, Location, MonoTime};
-use waypost_wire::Message;
 
 use crate::link_writer::LinkHandle;
 use crate::store;
@@ -184,10 +184,11 @@ impl Driver {
         true
     }
 
-    /// The same for a message whose outcome or reply is waited for, by `deadline` at the latest.
+    /// The same for a message whose outcome or reply is waited for, for so long at the most.
     pub(crate) fn send_acked_now(
         &self,
-        message: &mut Option<Message>,
+        names: [&str; 2],
+        body: &Bytes,
         request: bool,
         patience: Duration,
         waiter: impl FnOnce() -> Waiter,
@@ -202,7 +203,7 @@ impl Driver {
         let now = self.now();
         let due = state
             .core
-            .send_acked_now(now, message, request, now + patience, waiter);
+            .send_acked_now(now, names, body, request, now + patience, waiter);
         let Some(due) = due else { return false };
         let quiet = state.wake_writers(|| now);
         drop(state);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use waypost_router::{Completion, Core, Event, Refusal, Whose};
@@ -277,6 +278,31 @@ impl Node {
         .await
     }
 
+    /// Sends a message at once whose outcome or reply is waited for, by `patience` from now at the latest, if its way is known
+    /// and free. `None`: nothing was done, and [`send_acked`](Self::send_acked) does it or says why not. `to` and `from` must be
+    /// addresses.
+    #[must_use]
+    pub fn send_acked_now(
+        &self,
+        to: &str,
+        from: &str,
+        body: &Bytes,
+        request: bool,
+        patience: Duration,
+    ) -> Option<impl Future<Output = Option<Completion>> + use<>> {
+        let mut answer = None;
+        let is_sent = self
+            .driver
+            .send_acked_now([to, from], body, request, patience, || {
+                let (waiter, outcome) = Waiter::one();
+                answer = Some(outcome);
+                waiter
+            });
+        let answer = answer.filter(|_| is_sent)?;
+        // Who waits already when the node ends is let go.
+        Some(async { answer.await.ok() })
+    }
+
     /// Sends a message whose outcome comes back, waiting for room up to `deadline`.
     ///
     /// # Errors
@@ -287,28 +313,38 @@ impl Node {
         request: bool,
         deadline: Duration,
     ) -> Result<Option<Completion>, Refusal> {
-        let (mut message, mut answer) = (Some(message), None);
-        let mut waiter = || {
+        let mut answer = None;
+        self.send_acked_when_room(message, request, deadline, || {
             let (waiter, outcome) = Waiter::one();
             answer = Some(outcome);
             waiter
-        };
-        let driver = &self.driver;
-        if driver.send_acked_now(&mut message, request, deadline, &mut waiter) {
-            let Some(answer) = answer else { return Ok(None) };
-            // Who waits already when the node ends is let go.
-            return Ok(answer.await.ok());
-        }
-        // Boxed, so that the future of nearly all calls is small: it is moved a few times before it is polled.
-        Box::pin(self.send_acked_when_room(message, request, deadline, waiter)).await?;
+        })
+        .await?;
         let Some(answer) = answer else { return Ok(None) };
         Ok(tokio::select! {
             answer = answer => answer.ok(),
-            () = driver.ended.cancelled() => None,
+            () = self.driver.ended.cancelled() => None,
         })
     }
 
-    /// The same for a sender of many, which gets the outcome among others: see [`next_outcomes`](Self::next_outcomes).
+    /// [`send_acked_now`](Self::send_acked_now) for a sender of many, which gets the outcome among others:
+    /// see [`next_outcomes`](Self::next_outcomes). False: nothing was done, and
+    /// [`send_with_ticket`](Self::send_with_ticket) does it or says why not.
+    #[must_use]
+    pub fn send_with_ticket_now(
+        &self,
+        to: &str,
+        from: &str,
+        body: &Bytes,
+        patience: Duration,
+        (tickets, ticket): (&Arc<Tickets>, u64),
+    ) -> bool {
+        let waiter = || Waiter::Ticket(Arc::clone(tickets), ticket);
+        self.driver
+            .send_acked_now([to, from], body, false, patience, waiter)
+    }
+
+    /// The same, waiting for room up to `deadline`.
     ///
     /// # Errors
     /// [`Refusal`]; `Full` when no room came free in time. Nothing was sent then.
@@ -319,24 +355,20 @@ impl Node {
         &self,
         message: Message,
         deadline: Duration,
-        tickets: &Arc<Tickets>,
-        ticket: u64,
+        (tickets, ticket): (&Arc<Tickets>, u64),
     ) -> Result<(), Refusal> {
-        let mut message = Some(message);
         let waiter = || Waiter::Ticket(Arc::clone(tickets), ticket);
-        if self.driver.send_acked_now(&mut message, false, deadline, waiter) {
-            return Ok(());
-        }
-        Box::pin(self.send_acked_when_room(message, false, deadline, waiter)).await
+        self.send_acked_when_room(message, false, deadline, waiter).await
     }
 
     async fn send_acked_when_room(
         &self,
-        mut message: Option<Message>,
+        message: Message,
         request: bool,
         deadline: Duration,
         mut waiter: impl FnMut() -> Waiter,
     ) -> Result<(), Refusal> {
+        let mut message = Some(message);
         let until = self.driver.now() + deadline;
         self.when_room(&mut message, deadline, |now, core, message| {
             core.send_acked(now, message, request, until, &mut waiter)

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use waypost_node::Tickets;
 use waypost_router::Refusal;
 use waypost_types::Outcome;
+use waypost_wire::Message;
 
 use crate::{Peer, PeerError};
 
@@ -82,20 +83,19 @@ impl AckedSender {
         if self.is_full() {
             return Err(PeerError::Overloaded);
         }
-        let message = self.peer.message(from, to, body)?;
-        let ticket = self.next_ticket;
-        let patience = self.peer.node.settings().send_deadline;
-        let sent = self
-            .peer
-            .node
-            .send_with_ticket(message, patience, &self.tickets, ticket)
-            .await;
-        match sent {
-            Ok(()) => {}
-            Err(Refusal::Full) if !self.peer.node.has_ended() => {
-                self.ready.push_back((ticket, Outcome::Overloaded));
+        let Peer { node } = &self.peer;
+        self.peer.check(from, to, &body)?;
+        let (ticket, patience) = (self.next_ticket, node.settings().send_deadline);
+        let mine = (&self.tickets, ticket);
+        if !node.send_with_ticket_now(to, from, &body, patience, mine) {
+            let message = Message::new(from, to, body)?;
+            match Box::pin(node.send_with_ticket(message, patience, mine)).await {
+                Ok(()) => {}
+                Err(Refusal::Full) if !node.has_ended() => {
+                    self.ready.push_back((ticket, Outcome::Overloaded));
+                }
+                Err(refusal) => return Err(self.peer.error(refusal)),
             }
-            Err(refusal) => return Err(self.peer.error(refusal)),
         }
         self.next_ticket += 1;
         self.unread += 1;

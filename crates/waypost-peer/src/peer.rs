@@ -129,9 +129,13 @@ impl Peer {
         }
     }
 
-    pub(crate) fn message(&self, from: &str, to: &str, body: Bytes) -> Result<Message, PeerError> {
-        self.check_body(&body)?;
-        Ok(Message::new(from, to, body)?)
+    /// Checks what comes with a send.
+    #[inline]
+    pub(crate) fn check(&self, from: &str, to: &str, body: &Bytes) -> Result<(), PeerError> {
+        self.check_body(body)?;
+        Address::check(to)?;
+        Address::check(from)?;
+        Ok(())
     }
 
     #[inline]
@@ -156,9 +160,7 @@ impl Peer {
     /// # Cancel safety
     /// Dropping the future while it waits sends nothing.
     pub async fn send_message(&self, from: &str, to: &str, body: Bytes) -> Result<(), PeerError> {
-        self.check_body(&body)?;
-        Address::check(to)?;
-        Address::check(from)?;
+        self.check(from, to, &body)?;
         if self.node.send_now(to, from, &body) {
             return Ok(());
         }
@@ -169,6 +171,25 @@ impl Peer {
             .map_err(|refusal| self.error(refusal))
     }
 
+    async fn acked(
+        &self,
+        from: &str,
+        to: &str,
+        body: Bytes,
+        request: bool,
+    ) -> Result<Option<Completion>, Refusal> {
+        let patience = self.node.settings().send_deadline;
+        if let Some(answer) = self.node.send_acked_now(to, from, &body, request, patience) {
+            return Ok(answer.await);
+        }
+        let Ok(message) = Message::new(from, to, body) else {
+            // They have been checked.
+            return Ok(None);
+        };
+        // Boxed, so that the future of nearly all calls is small: it is moved a few times before it is polled.
+        Box::pin(self.node.send_acked(message, request, patience)).await
+    }
+
     /// Sends and returns what became of the message, within the send deadline.
     ///
     /// # Errors
@@ -177,12 +198,8 @@ impl Peer {
     /// # Cancel safety
     /// Dropping the future leaves the message on its way; its outcome is not told.
     pub async fn send_acked(&self, from: &str, to: &str, body: Bytes) -> Result<Outcome, PeerError> {
-        let message = self.message(from, to, body)?;
-        match self
-            .node
-            .send_acked(message, false, self.node.settings().send_deadline)
-            .await
-        {
+        self.check(from, to, &body)?;
+        match self.acked(from, to, body, false).await {
             Ok(Some(Completion::Outcome(outcome))) => Ok(outcome),
             Ok(_) => Err(PeerError::Closed),
             Err(Refusal::Full) => Ok(Outcome::Overloaded),
@@ -205,12 +222,8 @@ impl Peer {
     /// # Cancel safety
     /// Dropping the future leaves the request on its way; its reply is dropped.
     pub async fn request(&self, from: &str, to: &str, body: Bytes) -> Result<Bytes, RequestError> {
-        let message = self.message(from, to, body).map_err(RequestError::Peer)?;
-        match self
-            .node
-            .send_acked(message, true, self.node.settings().send_deadline)
-            .await
-        {
+        self.check(from, to, &body).map_err(RequestError::Peer)?;
+        match self.acked(from, to, body, true).await {
             Ok(Some(Completion::Reply(Ok(body)))) => Ok(body),
             Ok(Some(Completion::Reply(Err(outcome)))) => Err(RequestError::Outcome(outcome)),
             Ok(_) => Err(RequestError::Peer(PeerError::Closed)),
@@ -242,7 +255,7 @@ impl Peer {
     /// [`PeerError`].
     pub async fn broadcast(&self, from: &str, body: Bytes) -> Result<BroadcastOutcome, PeerError> {
         let from = Address::new(from)?;
-        self.message(from.as_str(), from.as_str(), body.clone())?;
+        self.check_body(&body)?;
         let patience = self.node.settings().send_deadline;
         let answer = self.node.call(|now, core, waiter| {
             if let Some(endpoint) = &mut core.endpoint {

@@ -8,5 +8,10 @@ pub(crate) type Map<K, V> = hashbrown::HashMap<K, V, SeedableRandomState>;
 
 /// An empty map keyed by `seed`.
 pub(crate) fn map<K, V>(seed: u64) -> Map<K, V> {
-    Map::with_hasher(SeedableRandomState::with_seed(seed, SharedSeed::global_fixed()))
+    Map::with_hasher(hasher(seed))
+}
+
+/// What hashes its keys.
+pub(crate) fn hasher(seed: u64) -> SeedableRandomState {
+    SeedableRandomState::with_seed(seed, SharedSeed::global_fixed())
 }

@@ -4,6 +4,7 @@
 //! have done, in the same order; a message that needs more than that takes the long way, and all that came before it has
 //! gone in by then.
 
+use bytes::Bytes;
 use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_MAX, MonoTime};
 use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Frame, Item, Message, MessageRef, Numbers};
 
@@ -137,25 +138,25 @@ impl<T> Core<T> {
     pub fn send_acked_now(
         &mut self,
         now: MonoTime,
-        message: &mut Option<Message>,
+        [to, from]: [&str; 2],
+        body: &Bytes,
         request: bool,
         deadline: MonoTime,
         token: impl FnOnce() -> T,
     ) -> Option<MonoTime> {
-        let (to, len) = message
-            .as_ref()
-            .map(|message| (message.to(), message.body.len()))?;
-        let way = self.way_now(to, len)?;
+        let way = self.way_now(to, body.len())?;
         let endpoint = self.endpoint.as_mut()?;
         if !endpoint.has_room_for_acked() {
             return None;
         }
-        let (id, due) = endpoint.add_acked(now, message.take()?, request, deadline, token());
-        let router = way.as_ref().zip(self.router.as_mut());
-        let send = router.map(|(way, router)| {
-            |names: [&str; 2], body: &[u8], numbers| router.send_now(way, names, body, numbers)
-        });
-        endpoint.transmit_now(now, id, send);
+        let mut message = Message::new(from, to, body.clone()).ok()?;
+        message.request = request;
+        let (numbers, due) = endpoint.add_acked(now, message, deadline, token())?;
+        // There was room a moment ago. Were it not sent, it would be before long, as one that got lost.
+        let _ = match (way, &mut self.router) {
+            (Some(way), Some(router)) => router.send_now(&way, [to, from], body, numbers),
+            _ => endpoint.send_now([to, from], body, &numbers),
+        };
         Some(due)
     }
 

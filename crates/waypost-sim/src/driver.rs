@@ -227,9 +227,11 @@ impl World {
                 }
                 None => core.send(now, &mut message).err(),
                 Some(request)
-                    if core
-                        .send_acked_now(now, &mut message, request, deadline, || ticket)
-                        .is_some() =>
+                    if message.as_ref().is_some_and(|m| {
+                        let names = [m.to(), m.from()];
+                        core.send_acked_now(now, names, &m.body, request, deadline, || ticket)
+                            .is_some()
+                    }) =>
                 {
                     None
                 }

@@ -449,8 +449,10 @@ impl Message {
         self.claim = numbers.claim;
     }
 
-    /// The bytes of [`Message::to`].
-    pub(crate) fn receiver_utf8(&self) -> &[u8] {
+    /// The bytes of [`Message::to`], which are at hand at once.
+    #[must_use]
+    #[inline]
+    pub fn receiver_utf8(&self) -> &[u8] {
         receiver(&self.names, self.to_len)
     }
 

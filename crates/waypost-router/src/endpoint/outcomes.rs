@@ -87,23 +87,23 @@ impl<T> Endpoint<T> {
     }
 
     pub(super) fn finish(&mut self, id: u64, outcome: Outcome) {
-        let Some(pending) = self.sends.finish(id) else {
+        let Some((token, request)) = self.sends.finish(id) else {
             return;
         };
-        let completion = if pending.message.request {
+        let completion = if request {
             Completion::Reply(Err(outcome))
         } else {
             Completion::Outcome(outcome)
         };
-        self.done.push((pending.token, completion));
+        self.done.push((token, completion));
     }
 
     pub(super) fn on_reply(&mut self, id: u64, body: Bytes) {
         if let Some(pending) = self.sends.get_mut(id)
             && pending.message.request
-            && let Some(pending) = self.sends.finish(id)
+            && let Some((token, _)) = self.sends.finish(id)
         {
-            self.done.push((pending.token, Completion::Reply(Ok(body))));
+            self.done.push((token, Completion::Reply(Ok(body))));
         }
     }
 }

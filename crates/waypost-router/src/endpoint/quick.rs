@@ -28,45 +28,18 @@ impl<T> Endpoint<T> {
         self.sends.has_room()
     }
 
-    /// Notes a message whose outcome is waited for; gives its id, and when it comes due if nothing is heard of it.
+    /// Notes a message whose outcome is waited for and which leaves now; gives the numbers it leaves with, and when it comes due
+    /// if nothing is heard of it.
     pub(crate) fn add_acked(
         &mut self,
         now: MonoTime,
-        mut message: Message,
-        request: bool,
+        message: Message,
         deadline: MonoTime,
         token: T,
-    ) -> (u64, MonoTime) {
-        message.request = request;
+    ) -> Option<(Numbers, MonoTime)> {
+        let id = self.sends.add(now, token, message, deadline);
         let due = deadline.min(now + self.settings.retransmit_after);
-        (self.sends.add(now, token, message, deadline), due)
-    }
-
-    /// Has a message sent whose outcome is waited for: by `send`, or queued for the router across the link.
-    pub(crate) fn transmit_now(
-        &mut self,
-        now: MonoTime,
-        id: u64,
-        send: Option<impl FnOnce([&str; 2], &[u8], Numbers) -> bool>,
-    ) {
-        let Some(numbers) = self.sends.numbers(now, id) else {
-            return;
-        };
-        let Some(pending) = self.sends.get_mut(id) else {
-            return;
-        };
-        let message = &pending.message;
-        let (names, body) = ([message.to(), message.from()], &message.body);
-        match send {
-            // There was room a moment ago. Were it not sent, it would be before long, as one that got lost.
-            Some(send) => drop(send(names, body, numbers)),
-            None => {
-                let pushed = self
-                    .out
-                    .push_encoded(|page| page.push_message(names, body, &numbers));
-                self.woken |= pushed == Ok(true);
-            }
-        }
+        Some((self.sends.numbers(now, id)?, due))
     }
 
     /// Queues a message for the router across the link; false when it has to go the long way.

@@ -1,12 +1,16 @@
 //! Acked messages and requests that still lack their outcome.
 
+use core::hash::BuildHasher as _;
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 
-use waypost_types::{Address, MonoTime, Outcome};
+use foldhash::fast::SeedableRandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use waypost_types::{MonoTime, Outcome};
 use waypost_wire::{Message, Numbers};
 
-use crate::map::{Map, map};
+use crate::map::hasher;
 
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
@@ -26,12 +30,14 @@ pub(crate) struct Pending<T> {
     /// The messages to the same client before and after this one; 0: none.
     previous: u64,
     next: u64,
+    /// Of the address it is for.
+    hash: u64,
 }
 
 /// The messages in flight, by id. Ids are dense, so the table is a ring whose first entry is the floor.
 #[derive(Debug)]
 pub(crate) struct Sends<T> {
-    ring: VecDeque<Option<Pending<T>>>,
+    ring: Ring<T>,
     floor: u64,
     in_flight: usize,
     max: usize,
@@ -39,7 +45,9 @@ pub(crate) struct Sends<T> {
     bytes_max: usize,
     /// Room came free that somebody may wait for.
     room_freed: bool,
-    newest_to: Map<Address, u64>,
+    /// The newest message to each client, by the hash of its address, which the message itself holds.
+    newest_to: HashTable<u64>,
+    hasher: SeedableRandomState,
     /// First time-outs: in order, because all come the same time after their message.
     first: VecDeque<(MonoTime, u64)>,
     later: BTreeSet<(MonoTime, u64)>,
@@ -56,7 +64,8 @@ impl<T> Sends<T> {
             bytes: 0,
             bytes_max,
             room_freed: false,
-            newest_to: map(seed),
+            newest_to: HashTable::new(),
+            hasher: hasher(seed),
             first: VecDeque::new(),
             later: BTreeSet::new(),
             retransmit_after,
@@ -92,12 +101,18 @@ impl<T> Sends<T> {
         let id = self.floor + self.ring.len() as u64;
         message.id = id;
         self.bytes += message.cost();
-        let previous = match self.newest_to.get_mut(message.to()) {
-            Some(newest) => core::mem::replace(newest, id),
-            None => {
-                if let Ok(to) = Address::new(message.to()) {
-                    self.newest_to.insert(to, id);
-                }
+        let to = message.receiver_utf8();
+        let hash = self.hasher.hash_one(to);
+        let (ring, floor) = (&self.ring, self.floor);
+        let entry = self.newest_to.entry(
+            hash,
+            |newest| is_to(ring, floor, *newest, to),
+            |newest| find(ring, floor, *newest).map_or(0, |pending| pending.hash),
+        );
+        let previous = match entry {
+            Entry::Occupied(mut newest) => core::mem::replace(newest.get_mut(), id),
+            Entry::Vacant(place) => {
+                place.insert(id);
                 0
             }
         };
@@ -113,6 +128,7 @@ impl<T> Sends<T> {
             delivered: false,
             previous,
             next: 0,
+            hash,
         }));
         if let Some(before) = self.get_mut(previous) {
             before.next = id;
@@ -164,8 +180,16 @@ impl<T> Sends<T> {
     /// The newest message to this client that is not known to be delivered or refused; 0: none. What is sent to it now
     /// comes after it.
     pub(crate) fn newest_to(&mut self, to: &str) -> u64 {
-        let newest = self.newest_to.get(to).copied().unwrap_or(0);
-        self.undelivered(newest)
+        // Nearly always so where best-effort messages are sent, and they ask each time.
+        if self.newest_to.is_empty() {
+            return 0;
+        }
+        let hash = self.hasher.hash_one(to.as_bytes());
+        let (ring, floor) = (&self.ring, self.floor);
+        let newest = self
+            .newest_to
+            .find(hash, |newest| is_to(ring, floor, *newest, to.as_bytes()));
+        newest.copied().map_or(0, |newest| self.undelivered(newest))
     }
 
     /// This message if it is not known to be delivered, or else the newest one to the same client before it that is not;
@@ -180,29 +204,31 @@ impl<T> Sends<T> {
         0
     }
 
-    /// Ends one: it has its outcome.
-    pub(crate) fn finish(&mut self, id: u64) -> Option<Pending<T>> {
+    /// Ends one: it has its outcome. Gives its token, and whether it is a request.
+    pub(crate) fn finish(&mut self, id: u64) -> Option<(T, bool)> {
         let at = usize::try_from(id.checked_sub(self.floor)?).ok()?;
         let was_full = !self.has_room();
-        let pending = self.ring.get_mut(at)?.take()?;
+        let Pending {
+            token,
+            message,
+            previous,
+            next,
+            hash,
+            ..
+        } = self.ring.get_mut(at)?.take()?;
         self.in_flight -= 1;
-        self.bytes -= pending.message.cost();
-        if let Some(next) = self.get_mut(pending.next) {
-            next.previous = pending.previous;
+        self.bytes -= message.cost();
+        if let Some(next) = self.get_mut(next) {
+            next.previous = previous;
         }
-        if let Some(previous) = self.get_mut(pending.previous) {
-            previous.next = pending.next;
+        if let Some(previous) = self.get_mut(previous) {
+            previous.next = next;
         }
-        if self.newest_to.get(pending.message.to()) == Some(&id) {
-            match pending.previous {
-                0 => {
-                    self.newest_to.remove(pending.message.to());
-                }
-                previous => {
-                    if let Some(newest) = self.newest_to.get_mut(pending.message.to()) {
-                        *newest = previous;
-                    }
-                }
+        if let Ok(mut newest) = self.newest_to.find_entry(hash, |newest| *newest == id) {
+            if previous == 0 {
+                newest.remove();
+            } else {
+                *newest.get_mut() = previous;
             }
         }
         while let Some(None) = self.ring.front() {
@@ -210,7 +236,7 @@ impl<T> Sends<T> {
             self.floor += 1;
         }
         self.room_freed |= was_full && self.has_room();
-        Some(pending)
+        Some((token, message.request))
     }
 
     /// The next time-out of one that still lacks its outcome.
@@ -283,6 +309,17 @@ impl<T> Sends<T> {
     }
 }
 
+type Ring<T> = VecDeque<Option<Pending<T>>>;
+
+fn find<T>(ring: &Ring<T>, floor: u64, id: u64) -> Option<&Pending<T>> {
+    let at = usize::try_from(id.checked_sub(floor)?).ok()?;
+    ring.get(at)?.as_ref()
+}
+
+fn is_to<T>(ring: &Ring<T>, floor: u64, id: u64, to: &[u8]) -> bool {
+    find(ring, floor, id).is_some_and(|pending| pending.message.receiver_utf8() == to)
+}
+
 /// The outcome of a message whose deadline has come.
 pub(crate) const fn at_deadline(attempts: u32, delivered: bool) -> Outcome {
     match (attempts, delivered) {
@@ -311,7 +348,7 @@ mod tests {
         let c = sends.add(MS(0), 'c', message("x"), MS(1000));
         assert_eq!((a, b, c), (1, 2, 3));
         assert_eq!(sends.copy(MS(0), c).map(|m| (m.floor, m.after)), Some((1, a)));
-        assert_eq!(sends.finish(b).unwrap().token, 'b');
+        assert_eq!(sends.finish(b), Some(('b', false)));
         assert_eq!(sends.copy(MS(0), c).map(|m| (m.floor, m.after)), Some((1, a)));
         sends.finish(a);
         assert_eq!(sends.copy(MS(0), c).map(|m| (m.floor, m.after)), Some((3, 0)));
