@@ -70,6 +70,8 @@ pub(crate) struct Outbox {
     page_bytes: usize,
     /// Pieces that were handed out whole, oldest first: memory to use again once they are written.
     spare: VecDeque<Bytes>,
+    /// Whether such a piece has been filled since the queue was last found empty.
+    was_busy: bool,
     queued_bytes: usize,
     /// Frames of control among these.
     control_bytes: usize,
@@ -89,8 +91,9 @@ const TAIL_BYTES: usize = 64 << 10;
 const FIRST_TAIL_BYTES: usize = 8 << 10;
 /// So much is enough for a write of its own.
 const WRITE_BYTES: usize = 48 << 10;
-/// Pieces that are kept to be used again.
-const SPARE_MAX: usize = 4;
+/// Pieces that are kept to be used again: as many as wait at once where senders are a little ahead of their link. Memory that
+/// goes back to the allocator in between often goes back to the system, and each of its pages then costs a fault.
+const SPARE_MAX: usize = 32;
 /// What a queue holds before its messages are copied out of the buffers into which they were read.
 const PIN_BYTES: usize = 128 << 10;
 /// Bodies from here on are not copied: they are a good part of the buffer that they keep.
@@ -154,6 +157,7 @@ impl Outbox {
             tail: Page::new(),
             page_bytes: 0,
             spare: VecDeque::new(),
+            was_busy: false,
             queued_bytes: 0,
             control_bytes: 0,
             writing_bytes: 0,
@@ -240,6 +244,7 @@ impl Outbox {
         self.page_bytes = (2 * self.page_bytes).clamp(FIRST_TAIL_BYTES, TAIL_BYTES);
         if !self.tail.is_empty() {
             let full = self.tail.take();
+            self.was_busy |= is_large;
             if is_large && self.spare.len() < SPARE_MAX {
                 self.spare.push_back(full.clone());
             }
@@ -247,14 +252,10 @@ impl Outbox {
         }
         // What is left of it would keep the memory of what was taken.
         self.tail = Page::new();
-        let spare = match self.spare.pop_front().map(Bytes::try_into_mut) {
-            Some(Ok(spare)) => spare,
-            Some(Err(in_use)) => {
-                self.spare.push_front(in_use);
-                BytesMut::new()
-            }
-            None => BytesMut::new(),
-        };
+        // Of those that are written the last one, which lies nearest to the core.
+        let written = self.spare.iter().take_while(|page| page.is_unique()).count();
+        let newest = written.checked_sub(1).and_then(|at| self.spare.remove(at));
+        let spare = newest.and_then(|page| page.try_into_mut().ok()).unwrap_or_default();
         self.tail = Page::in_memory_of(spare, self.page_bytes);
     }
 
@@ -287,8 +288,9 @@ impl Outbox {
             into.push(item);
         }
         self.writer_idle = into.is_empty();
-        if self.writer_idle {
-            // A link that rests keeps no memory for what it may carry again.
+        if self.writer_idle && !core::mem::take(&mut self.was_busy) {
+            // A link that rests keeps no memory for what it may carry again. That of a busy one is found empty now and then, too,
+            // and is at rest if little has come by the next time, a heartbeat at the latest.
             self.tail = Page::new();
             self.page_bytes = 0;
             self.spare = VecDeque::new();
@@ -460,10 +462,16 @@ mod tests {
         assert!(places.contains(&place), "{places:?} {place:?}");
         assert!(outbox.spare.len() <= SPARE_MAX);
         drop(others);
-        while !outbox.is_empty() {
+        let write_all = |outbox: &mut Outbox| {
+            while !outbox.is_empty() {
+                outbox.take(&mut Vec::new(), usize::MAX);
+            }
             outbox.take(&mut Vec::new(), usize::MAX);
-        }
-        outbox.take(&mut Vec::new(), usize::MAX);
+        };
+        write_all(&mut outbox);
+        assert!(!outbox.spare.is_empty(), "it may go on at once");
+        encoded(&mut outbox, "a heartbeat");
+        write_all(&mut outbox);
         assert!(outbox.spare.is_empty() && outbox.tail.capacity() == 0);
     }
 
