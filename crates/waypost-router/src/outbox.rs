@@ -255,7 +255,9 @@ impl Outbox {
         // Of those that are written the last one, which lies nearest to the core.
         let written = self.spare.iter().take_while(|page| page.is_unique()).count();
         let newest = written.checked_sub(1).and_then(|at| self.spare.remove(at));
-        let spare = newest.and_then(|page| page.try_into_mut().ok()).unwrap_or_default();
+        let spare = newest
+            .and_then(|page| page.try_into_mut().ok())
+            .unwrap_or_default();
         self.tail = Page::in_memory_of(spare, self.page_bytes);
     }
 

@@ -5,7 +5,7 @@
 //! as it may have in flight.
 
 use core::hash::BuildHasher as _;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use waypost_types::{Identity, Incarnation, Owner};
 
@@ -19,31 +19,82 @@ pub(crate) enum Seen {
     Refused(waypost_types::Outcome),
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: u64,
+    seen: Seen,
+    /// Whom it was for, as a hash of the address.
+    to: u64,
+}
+
 #[derive(Debug)]
 struct Window {
+    identity: Identity,
     incarnation: Incarnation,
     floor: u64,
     /// The newest that has been delivered.
     newest: u64,
-    /// With whom it was for, as a hash of the address.
-    seen: BTreeMap<u64, (Seen, u64)>,
+    /// By id, lowest first. They come nearly in this order, so that one is nearly always put at the end.
+    seen: VecDeque<Entry>,
 }
 
+impl Window {
+    fn find(&self, id: u64) -> Result<usize, usize> {
+        match self.seen.back() {
+            Some(last) if last.id < id => Err(self.seen.len()),
+            _ => self.seen.binary_search_by_key(&id, |entry| entry.id),
+        }
+    }
+
+    fn raise_floor(&mut self, floor: u64) {
+        if floor > self.floor {
+            self.floor = floor;
+            while self.seen.front().is_some_and(|entry| entry.id < floor) {
+                self.seen.pop_front();
+            }
+            // What a burst took is given back.
+            if self.seen.capacity() > SPARE_ENTRIES && self.seen.len() < self.seen.capacity() / 8 {
+                self.seen.shrink_to(self.seen.len() * 2);
+            }
+        }
+    }
+
+    fn is_overtaken(&self, newer: usize, to: u64) -> bool {
+        let mut newer = self.seen.range(newer..).take(OVERTAKERS_MAX);
+        newer.any(|entry| (entry.seen, entry.to) == (Seen::Delivered, to))
+    }
+}
+
+/// Room that a window keeps without need, in entries.
+const SPARE_ENTRIES: usize = 1024;
 /// How many newer messages are looked at for one that comes behind them.
 const OVERTAKERS_MAX: usize = 1024;
 
 /// The windows of all origins.
 #[derive(Debug)]
 pub(crate) struct Dedupe {
-    windows: Map<Identity, Window>,
+    index: Map<Identity, usize>,
+    windows: Vec<Window>,
+    /// The window asked for last: the next message is nearly always of the same server.
+    last: usize,
     ids_max: usize,
 }
 
 impl Dedupe {
     pub(crate) fn new(seed: u64, ids_max: usize) -> Self {
         Self {
-            windows: map(seed),
+            index: map(seed),
+            windows: Vec::new(),
+            last: 0,
             ids_max,
+        }
+    }
+
+    #[inline]
+    fn at(&self, identity: &Identity) -> Option<usize> {
+        match self.windows.get(self.last) {
+            Some(window) if window.identity == *identity => Some(self.last),
+            _ => self.index.get(identity).copied(),
         }
     }
 
@@ -59,15 +110,21 @@ impl Dedupe {
         to: &str,
     ) -> Result<Option<Seen>, ()> {
         let fresh = || Window {
+            identity: origin.identity.clone(),
             incarnation: origin.incarnation,
             floor,
             newest: 0,
-            seen: BTreeMap::new(),
+            seen: VecDeque::new(),
         };
-        if !self.windows.contains_key(&origin.identity) {
-            self.windows.insert(origin.identity.clone(), fresh());
-        }
-        let Some(window) = self.windows.get_mut(&origin.identity) else {
+        self.last = match self.at(&origin.identity) {
+            Some(at) => at,
+            None => {
+                self.index.insert(origin.identity.clone(), self.windows.len());
+                self.windows.push(fresh());
+                self.windows.len() - 1
+            }
+        };
+        let Some(window) = self.windows.get_mut(self.last) else {
             return Err(());
         };
         if window.incarnation < origin.incarnation {
@@ -76,50 +133,44 @@ impl Dedupe {
         if window.incarnation > origin.incarnation || id < window.floor {
             return Err(());
         }
-        if floor > window.floor {
-            window.floor = floor;
-            window.seen = window.seen.split_off(&floor);
-        }
-        match window.seen.get(&id) {
-            Some((seen, _)) => return Ok(Some(*seen)),
-            None if window.seen.len() >= self.ids_max => return Err(()),
-            None if id > window.newest => return Ok(None),
-            None => {}
-        }
-        if self.is_overtaken(origin, id, to) {
+        window.raise_floor(floor);
+        let place = match window.find(id) {
+            Ok(at) => return Ok(window.seen.get(at).map(|entry| entry.seen)),
+            Err(_) if window.seen.len() >= self.ids_max => return Err(()),
+            Err(_) if id > window.newest => return Ok(None),
+            Err(place) => place,
+        };
+        if window.is_overtaken(place, self.index.hasher().hash_one(to)) {
             Err(())
         } else {
             Ok(None)
         }
     }
 
-    fn is_overtaken(&self, origin: &Owner, id: u64, to: &str) -> bool {
-        let Some(window) = self.windows.get(&origin.identity) else {
-            return false;
-        };
-        let to = self.windows.hasher().hash_one(to);
-        let mut newer = window.seen.range(id.saturating_add(1)..).take(OVERTAKERS_MAX);
-        newer.any(|(_, seen)| *seen == (Seen::Delivered, to))
-    }
-
     /// Whether the message `id` of this origin no longer stands in the way of later ones. What an older life of the origin
     /// has sent is dropped when its turn comes, and so stands in the way for ever.
     pub(crate) fn settled(&self, origin: &Owner, id: u64) -> bool {
-        self.windows.get(&origin.identity).is_some_and(|window| {
-            window.incarnation == origin.incarnation && (id < window.floor || window.seen.contains_key(&id))
+        let window = self.at(&origin.identity).and_then(|at| self.windows.get(at));
+        window.is_some_and(|window| {
+            window.incarnation == origin.incarnation && (id < window.floor || window.find(id).is_ok())
         })
     }
 
     /// Notes what became of `id`, which [`check`](Self::check) has let through.
     pub(crate) fn note(&mut self, origin: &Owner, id: u64, to: &str, seen: Seen) {
-        let to = self.windows.hasher().hash_one(to);
-        if let Some(window) = self.windows.get_mut(&origin.identity)
+        let to = self.index.hasher().hash_one(to);
+        let at = self.at(&origin.identity);
+        if let Some(window) = at.and_then(|at| self.windows.get_mut(at))
             && window.incarnation == origin.incarnation
         {
             if seen == Seen::Delivered {
                 window.newest = window.newest.max(id);
             }
-            window.seen.insert(id, (seen, to));
+            let entry = Entry { id, seen, to };
+            match window.find(id) {
+                Ok(at) => window.seen[at] = entry,
+                Err(place) => window.seen.insert(place, entry),
+            }
         }
     }
 }
@@ -167,6 +218,26 @@ mod tests {
             "no more than an origin may have in flight"
         );
         assert_eq!(dedupe.check(&origin(2), 4, 2, "x"), Ok(None));
+    }
+
+    #[test]
+    fn what_comes_out_of_order_and_in_a_burst_is_remembered_and_let_go() {
+        let origin = Owner::new(Identity::new("a").unwrap(), Incarnation(1));
+        let mut dedupe = Dedupe::new(0, 1 << 16);
+        let name = |id: u64| format!("client {id}");
+        let ids = || (8..5008_u64).map(|n| n ^ 7);
+        for id in ids() {
+            assert_eq!(dedupe.check(&origin, id, 1, &name(id)), Ok(None));
+            dedupe.note(&origin, id, &name(id), Seen::Delivered);
+        }
+        for id in ids() {
+            assert_eq!(dedupe.check(&origin, id, 1, &name(id)), Ok(Some(Seen::Delivered)));
+            assert!(dedupe.settled(&origin, id));
+        }
+        assert_eq!(dedupe.check(&origin, 9000, 4999, "x"), Ok(None));
+        assert!(dedupe.windows[0].seen.capacity() <= SPARE_ENTRIES);
+        assert_eq!(dedupe.check(&origin, 5000, 4999, "x"), Ok(Some(Seen::Delivered)));
+        assert_eq!(dedupe.check(&origin, 4998, 4999, "x"), Err(()));
     }
 
     #[test]
