@@ -14,7 +14,7 @@ use waypost_peer::{Event, Message, Peer, RequestError};
 use waypost_types::{Identity, Outcome};
 
 use super::config::Config;
-use super::leave::leave;
+use super::leave::{Show, leave};
 use super::output::Output;
 use super::server::{Registered, printable};
 use super::signals::Signals;
@@ -91,11 +91,14 @@ pub(crate) async fn run(
         }
     };
     let _ = tokio::time::timeout(config.drain_deadline / 2, parting).await;
-    leave(&server.peer, &mut server.events, false, until, async |event| {
-        demo.receive(event).await
-    })
-    .await;
+    leave(&server.peer, &mut server.events, false, until, &mut &demo).await;
     until
+}
+
+impl Show for &Demo<'_> {
+    async fn show(&mut self, event: Event) {
+        self.receive(event).await;
+    }
 }
 
 struct Demo<'a> {

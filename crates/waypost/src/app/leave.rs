@@ -5,14 +5,20 @@ use core::pin::pin;
 use tokio::time::{Instant, sleep_until};
 use waypost_peer::{Event, Events, Peer};
 
-/// Moves out (unless that has been done), shuts the peer down and gives every event that comes until then to `show`.
+/// Who shows what arrives. In place of a closure, whose future could not be known to be `Send`.
+pub(crate) trait Show {
+    /// Shows one event.
+    fn show(&mut self, event: Event) -> impl Future<Output = ()>;
+}
+
+/// Moves out (unless that has been done), shuts the peer down and has `shows` show every event that comes until then.
 /// Returns not much later than `until`.
 pub(crate) async fn leave(
     peer: &Peer,
     events: &mut Events,
     drained: bool,
     until: Instant,
-    mut show: impl AsyncFnMut(Event),
+    shows: &mut impl Show,
 ) {
     if !drained {
         let mut drain = pin!(peer.drain());
@@ -25,7 +31,7 @@ pub(crate) async fn leave(
                     break;
                 }
                 event = events.recv() => match event {
-                    Some(event) => show(event).await,
+                    Some(event) => shows.show(event).await,
                     None => return,
                 },
                 () = sleep_until(until) => {
@@ -40,7 +46,7 @@ pub(crate) async fn leave(
         tokio::select! {
             () = &mut shutdown => break,
             event = events.recv() => match event {
-                Some(event) => show(event).await,
+                Some(event) => shows.show(event).await,
                 // Still to come: the end of links and tasks.
                 None => {
                     let _ = tokio::time::timeout_at(until, &mut shutdown).await;
@@ -55,6 +61,6 @@ pub(crate) async fn leave(
     }
     // What was in the inbox counts as delivered.
     while let Some(event) = events.try_recv() {
-        show(event).await;
+        shows.show(event).await;
     }
 }

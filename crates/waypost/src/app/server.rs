@@ -52,11 +52,26 @@ pub(crate) async fn run(program: Program, config: Config, signals: Signals) -> R
     )?;
     let output = Output::stdout()?;
     give_up_on_a_slow_reader(&output, &signals, config.drain_deadline);
-    let left_by = match config.mode {
+    let (left_by, output) = match config.mode {
         Mode::Demo { id, total } => {
-            demo::run(&mut server, demo::Place { id, total }, &output, &signals, &config).await
+            let place = demo::Place { id, total };
+            let left_by = demo::run(&mut server, place, &output, &signals, &config).await;
+            (left_by, output)
         }
-        Mode::Stdio => stdio::run(&mut server, &output, &signals, &config).await?,
+        Mode::Stdio => {
+            // On a thread of the runtime, where what wakes it costs no system call.
+            let serving = tokio::spawn(async move {
+                let left_by = stdio::run(&mut server, &output, &signals, &config).await?;
+                Ok::<_, Failure>((left_by, output))
+            });
+            match serving.await {
+                Ok(left) => left?,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => return Err(anyhow::Error::from(error).into()),
+                },
+            }
+        }
     };
     drop(ready);
     // The time to leave may be used up; the last lines and the store get a moment all the same.

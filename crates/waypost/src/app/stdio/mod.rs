@@ -151,9 +151,6 @@ pub(crate) async fn run(
     }
     let since = signals.requested_at().unwrap_or_else(Instant::now);
     let until = since + config.drain_deadline;
-    leave(peer, events, session.is_drained(), until, async |event| {
-        session.show(event).await
-    })
-    .await;
+    leave(peer, events, session.is_drained(), until, &mut session).await;
     Ok(until)
 }

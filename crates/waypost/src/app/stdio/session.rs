@@ -13,6 +13,7 @@ use waypost_session::BATCH_MAX;
 use waypost_types::{Address, Identity, Incarnation, Outcome};
 
 use super::super::config::Config;
+use super::super::leave::Show;
 use super::super::output::Output;
 use super::admit::Admitted;
 use super::event::Line;
@@ -57,6 +58,12 @@ pub(super) struct Session<'a> {
     drain_asked: bool,
     drained: bool,
     quits: bool,
+}
+
+impl Show for Session<'_> {
+    async fn show(&mut self, event: Event) {
+        Session::show(self, event).await;
+    }
 }
 
 impl<'a> Session<'a> {
