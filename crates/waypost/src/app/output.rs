@@ -20,7 +20,7 @@ pub(crate) struct Closed;
 /// Writes lines to stdout. When its reader is slow, [`line`](Self::line) waits.
 #[derive(Debug)]
 pub(crate) struct Output {
-    lines: mpsc::Sender<Line>,
+    queue: mpsc::Sender<Lines>,
     room: Arc<Semaphore>,
     patience: Patience,
     ended: oneshot::Receiver<io::Result<()>>,
@@ -60,7 +60,7 @@ impl Patience {
 }
 
 #[derive(Debug)]
-struct Line {
+struct Lines {
     bytes: Vec<u8>,
     _room: OwnedSemaphorePermit,
 }
@@ -72,24 +72,24 @@ impl Output {
     }
 
     fn to(sink: impl Write + Send + 'static) -> Result<Self> {
-        let (lines, mut queue) = mpsc::channel(LINES_MAX);
+        let (queue, mut lines) = mpsc::channel(LINES_MAX);
         let (end, ended) = oneshot::channel();
         thread::Builder::new()
             .name("stdout".to_owned())
             .spawn(move || {
-                let result = write_all(sink, &mut queue);
+                let result = write_all(sink, &mut lines);
                 if let Err(error) = &result
                     && error.kind() != io::ErrorKind::BrokenPipe
                 {
                     tracing::error!(%error, "cannot write to stdout");
                 }
-                drop(queue);
+                drop(lines);
                 // Nobody may be waiting for the end.
                 let _ = end.send(result);
             })
             .context("cannot start the thread that writes to stdout")?;
         Ok(Self {
-            lines,
+            queue,
             room: Arc::new(Semaphore::new(BYTES_MAX as usize)),
             patience: Patience {
                 until: watch::Sender::new(None),
@@ -101,9 +101,14 @@ impl Output {
     /// Writes one line; `bytes` comes without its newline. Returns once it is queued; waits while the queue is full.
     pub(crate) async fn line(&self, mut bytes: Vec<u8>) -> Result<(), Closed> {
         bytes.push(b'\n');
+        self.lines(bytes).await
+    }
+
+    /// The same for lines that each have their newline.
+    pub(crate) async fn lines(&self, bytes: Vec<u8>) -> Result<(), Closed> {
         let wanted = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(BYTES_MAX);
         let bytes = match Arc::clone(&self.room).try_acquire_many_owned(wanted) {
-            Ok(room) => match self.lines.try_send(Line { bytes, _room: room }) {
+            Ok(room) => match self.queue.try_send(Lines { bytes, _room: room }) {
                 Ok(()) => return Ok(()),
                 Err(error) => error.into_inner().bytes,
             },
@@ -114,14 +119,14 @@ impl Output {
                 .acquire_many_owned(wanted)
                 .await
                 .map_err(|_| Closed)?;
-            self.lines
-                .send(Line { bytes, _room: room })
+            self.queue
+                .send(Lines { bytes, _room: room })
                 .await
                 .map_err(|_| Closed)
         };
         tokio::select! {
             result = queued => result,
-            () = self.lines.closed() => Err(Closed),
+            () = self.queue.closed() => Err(Closed),
             () = self.patience.ended() => Err(Closed),
         }
     }
@@ -133,12 +138,12 @@ impl Output {
 
     /// Returns once nothing can be written any more.
     pub(crate) async fn closed(&self) {
-        self.lines.closed().await;
+        self.queue.closed().await;
     }
 
     /// Waits until everything is written and flushed, but not longer than `until`. A reader that is gone is no error.
     pub(crate) async fn finish(self, until: Instant) -> Result<()> {
-        drop(self.lines);
+        drop(self.queue);
         match timeout_at(until, self.ended).await {
             Ok(Ok(Err(error))) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(error).context("cannot write to stdout")
@@ -152,12 +157,12 @@ impl Output {
     }
 }
 
-fn write_all(sink: impl Write, queue: &mut mpsc::Receiver<Line>) -> io::Result<()> {
+fn write_all(sink: impl Write, queue: &mut mpsc::Receiver<Lines>) -> io::Result<()> {
     let mut sink = io::BufWriter::with_capacity(64 << 10, sink);
-    while let Some(line) = queue.blocking_recv() {
-        sink.write_all(&line.bytes)?;
-        while let Ok(line) = queue.try_recv() {
-            sink.write_all(&line.bytes)?;
+    while let Some(lines) = queue.blocking_recv() {
+        sink.write_all(&lines.bytes)?;
+        while let Ok(lines) = queue.try_recv() {
+            sink.write_all(&lines.bytes)?;
         }
         sink.flush()?;
     }

@@ -31,6 +31,9 @@ use session::Session;
 /// How long to wait at the end for what is there to be read.
 const READ_PATIENCE: Duration = Duration::from_millis(100);
 
+/// How many lines of stdin, or events, are taken in a row before anything else is looked at.
+const IN_A_ROW: usize = 64;
+
 /// What the program waits for when nothing else is to be done.
 enum Next {
     Event(Option<Event>),
@@ -57,6 +60,7 @@ pub(crate) async fn run(
         incarnation,
     } = server;
     session.registered(identity, *incarnation).await;
+    session.write().await;
     events.include_operations().await;
 
     // Set once: by when what is under way must have ended.
@@ -80,6 +84,7 @@ pub(crate) async fn run(
         if session.stdout_is_gone() || (is_read && session.is_idle()) {
             break;
         }
+        session.write().await;
         let reads = !is_read && session.admits();
         let expires_at = session.expires_at();
         let next = async {
@@ -117,9 +122,12 @@ pub(crate) async fn run(
         };
         match next {
             Next::Event(Some(event)) => {
-                // What has ended by now ended before this event.
-                session.settle().await;
-                session.show(event).await;
+                let more = core::iter::from_fn(|| events.try_recv()).take(IN_A_ROW);
+                for event in core::iter::once(event).chain(more) {
+                    // What has ended by now ended before this event.
+                    session.settle().await;
+                    session.show(event).await;
+                }
             }
             Next::Event(None) => break,
             Next::Batch(Some(batch)) => {
@@ -128,18 +136,25 @@ pub(crate) async fn run(
             }
             Next::Batch(None) => session.quit(),
             Next::Line => {
-                if let Some(line) = lines.pop_front() {
+                for _ in 0..IN_A_ROW {
+                    let Some(line) = lines.pop_front() else { break };
                     session.obey(line).await;
+                    session.settle().await;
+                    if !session.admits() || session.stdout_is_gone() {
+                        break;
+                    }
                 }
             }
         }
     }
     session.give_up().await;
+    session.write().await;
     // Of what was written before the signal, that for which there was no time.
     while !session.stdout_is_gone() {
         for line in lines.drain(..) {
             session.turn_away(line).await;
         }
+        session.write().await;
         if bytes >= bytes_due {
             break;
         }

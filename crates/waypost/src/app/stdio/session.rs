@@ -26,6 +26,8 @@ use super::{input, perform::outcome};
 const CONNECT_BATCHES_MAX: usize = 2;
 /// How many requests may await their reply from stdin; the oldest gives way.
 const UNANSWERED_MAX: usize = 1 << 16;
+/// What has been said is handed on at the latest when it is as long as this.
+const WRITE_BYTES: usize = 16 << 10;
 /// What an operation may take beyond the send deadline: a connect before it, a look-up.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -34,6 +36,8 @@ pub(super) struct Session<'a> {
     output: &'a Output,
     send_deadline: Duration,
     stdout_is_gone: bool,
+    /// Lines that are not on their way to stdout yet.
+    said: Vec<u8>,
     incarnation: Incarnation,
     sequencer: Sequencer,
     admitted: Admitted,
@@ -63,6 +67,7 @@ pub(super) struct Session<'a> {
 impl Show for Session<'_> {
     async fn show(&mut self, event: Event) {
         Session::show(self, event).await;
+        self.write().await;
     }
 }
 
@@ -73,6 +78,7 @@ impl<'a> Session<'a> {
             output,
             send_deadline,
             stdout_is_gone: false,
+            said: Vec::new(),
             incarnation: Incarnation(0),
             sequencer: Sequencer::default(),
             admitted: Admitted::default(),
@@ -410,7 +416,18 @@ impl<'a> Session<'a> {
     }
 
     async fn say(&mut self, line: Vec<u8>) {
-        if self.output.line(line).await.is_err() {
+        self.said.extend_from_slice(&line);
+        self.said.push(b'\n');
+        if self.said.len() >= WRITE_BYTES {
+            self.write().await;
+        }
+    }
+
+    /// Hands on what has been said; waits while stdout's reader is slow. To be called before anything else is waited for: each
+    /// piece wakes the thread that writes.
+    pub(super) async fn write(&mut self) {
+        let said = core::mem::take(&mut self.said);
+        if !said.is_empty() && !self.stdout_is_gone && self.output.lines(said).await.is_err() {
             self.stdout_is_gone = true;
         }
     }
