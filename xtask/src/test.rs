@@ -13,6 +13,8 @@ use crate::workspace::{Workspace, run_shown};
 const REDIS_SERVER_VARIABLE: &str = "WAYPOST_TEST_REDIS_SERVER";
 /// Tells it which `memcached` to start.
 const MEMCACHED_VARIABLE: &str = "WAYPOST_TEST_MEMCACHED";
+/// Tells the tests on real processes where the executables are; they build them otherwise.
+const EXECUTABLES_VARIABLE: &str = "WAYPOST_CHAOS_BIN";
 /// Tells the testkit which Python has the Couchbase SDK.
 const COUCHBASE_PYTHON_VARIABLE: &str = "WAYPOST_TEST_COUCHBASE_PYTHON";
 
@@ -46,6 +48,10 @@ pub(crate) fn run_all(workspace: &Workspace, arguments: &[OsString]) -> Result<b
     tests.env(REDIS_SERVER_VARIABLE, &redis);
     tests.env(MEMCACHED_VARIABLE, &memcached);
     tests.env(COUCHBASE_PYTHON_VARIABLE, &python);
+    if arguments.is_empty() && std::env::var_os(EXECUTABLES_VARIABLE).is_none() {
+        // The tests of the package that they belong to have them built, with every store.
+        tests.env(EXECUTABLES_VARIABLE, workspace.target_dir()?.join("debug"));
+    }
     let mut passed = run_shown(&mut tests)?.success();
     if !arguments.is_empty() {
         if nextest {

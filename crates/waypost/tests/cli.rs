@@ -76,6 +76,22 @@ fn bad_usage_ends_with_64_and_says_why() {
         (SERVER, &["--stdio"], "--identity"),
         (BROKERLESS, &["1", "3", "--identity", ""], "identity is empty"),
         (BROKERLESS, &["1", "3", "--broker", "tcp://h:1"], "--broker"),
+        (
+            BROKER,
+            &["--store", "memory:", "--listen", "tcp://no-such-host.invalid:0"],
+            "no-such-host.invalid",
+        ),
+        // An address that is for documentation alone.
+        (
+            BROKER,
+            &["--store", "memory:", "--listen", "tcp://192.0.2.1:0"],
+            "192.0.2.1",
+        ),
+        (
+            BROKER,
+            &["--store", "memory:", "--listen", "unix:/nowhere/waypost.sock"],
+            "/nowhere/waypost.sock",
+        ),
     ] {
         if part.is_empty() {
             // This build has the datastore that the line names.
@@ -128,6 +144,27 @@ fn a_store_that_cannot_be_reached_ends_with_69_and_without_its_password() {
             stderr.contains("127.0.0.1:9") && !stderr.contains("hunter2"),
             "{stderr}"
         );
+    }
+}
+
+/// What is wrong by itself is told first: nobody should have to start a datastore to hear of it.
+#[cfg(feature = "redis")]
+#[test]
+fn a_wrong_setting_ends_with_64_although_the_store_cannot_be_reached() {
+    for (setting, value) in [
+        ("--heartbeat", "6s"),
+        ("--listen", "http://127.0.0.1:0"),
+        ("--listen", "tcp://0.0.0.0:0"),
+        ("--advertise", "nonsense"),
+    ] {
+        for (program, arguments) in [(BROKER, &[][..]), (BROKERLESS, &["1", "3"][..])] {
+            let store = "redis://127.0.0.1:9";
+            let (code, _, stderr) = run(
+                program,
+                &[&["--store", store, setting, value], arguments].concat(),
+            );
+            assert_eq!(code, Some(64), "{setting} {value}: {stderr}");
+        }
     }
 }
 

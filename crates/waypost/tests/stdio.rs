@@ -345,7 +345,11 @@ fn a_drained_server_stays_until_it_is_told_to_quit() {
     let (mut a, _directory) = one();
     a.connect("alice");
     a.ask(r#"{"op":"drain"}"#, "drained");
-    a.ask(r#"{"op":"connect","client":"late"}"#, "error");
+    let error = a.ask(r#"{"op":"connect","client":"late"}"#, "error");
+    assert_eq!(
+        error["message"],
+        "connect late: draining: this server takes no new clients"
+    );
     a.write(r#"{"op":"quit"}"#);
     assert_eq!(a.wait().code(), Some(0));
 }

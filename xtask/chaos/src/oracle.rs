@@ -50,8 +50,8 @@ struct Process {
     drained: bool,
     ended: bool,
     killed: bool,
-    /// It was told to end without reading all that was written to it.
-    cut_short: bool,
+    /// How many lines had been written to it when a signal told it to end: what comes later it need not read.
+    told_to_end: Option<u64>,
     /// The newest message of each (server, sending client, receiving client) that was delivered here.
     newest: HashMap<(ServerId, String, String), Newest>,
     displaced: HashMap<String, u32>,
@@ -143,9 +143,10 @@ impl Oracle {
             .extend(process.holds.keys().chain(process.pending.keys()).cloned());
     }
 
-    /// A process is told to end at once: what it has not read has no outcome.
-    pub(crate) fn cut_short(&mut self, id: ServerId) {
-        self.processes[id.0].cut_short = true;
+    /// A signal tells a process to end when so many lines have been written to it: each of these has its outcome, whether it
+    /// has been read by then or not.
+    pub(crate) fn told_to_end(&mut self, id: ServerId, written: u64) {
+        self.processes[id.0].told_to_end.get_or_insert(written);
     }
 
     pub(crate) fn ended(&mut self, id: ServerId) {

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -135,6 +135,8 @@ pub struct Server {
     child: Child,
     /// What goes to its stdin; nothing ends that.
     lines: Sender<Option<Vec<u8>>>,
+    /// How many lines its stdin has taken.
+    written: Arc<AtomicU64>,
     reads: Arc<AtomicBool>,
     ready: PathBuf,
 }
@@ -146,7 +148,9 @@ impl Server {
         let (mut child, ready) = launch.spawn(&label, &["--stdio", "--identity", identity])?;
         let (sender, receiver) = channel();
         let stdin = child.stdin.take().context("stdin is piped")?;
-        thread::spawn(move || write_lines(stdin, &receiver));
+        let written = Arc::new(AtomicU64::new(0));
+        let writer_written = Arc::clone(&written);
+        thread::spawn(move || write_lines(stdin, &receiver, &writer_written));
         let stdout = child.stdout.take().context("stdout is piped")?;
         let reads = Arc::new(AtomicBool::new(true));
         let (reader_world, reader_reads, reader_lines) = (world.clone(), Arc::clone(&reads), sender.clone());
@@ -168,6 +172,7 @@ impl Server {
             world: world.clone(),
             child,
             lines: sender,
+            written,
             reads,
             ready,
         })
@@ -325,7 +330,10 @@ impl Server {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         match signal {
             Signal::Stop => self.world.change(crate::Oracle::disturb),
-            Signal::Term => self.world.change(|oracle| oracle.cut_short(self.id)),
+            Signal::Term => {
+                let written = self.written.load(Ordering::Acquire);
+                self.world.change(|oracle| oracle.told_to_end(self.id, written));
+            }
             Signal::Continue => {}
         }
         signal.send(self.child.id())
@@ -460,24 +468,34 @@ impl Drop for Broker {
     }
 }
 
-fn write_lines(stdin: impl std::io::Write, lines: &Receiver<Option<Vec<u8>>>) {
+fn write_lines(stdin: impl std::io::Write, lines: &Receiver<Option<Vec<u8>>>, written: &AtomicU64) {
     let mut stdin = BufWriter::new(stdin);
     while let Ok(Some(line)) = lines.recv() {
+        let mut count = count_lines(&line);
         if stdin.write_all(&line).is_err() {
             return;
         }
         // Lines that have come meanwhile go with it.
         let mut ends = false;
         for line in lines.try_iter() {
+            count += line.as_deref().map_or(0, count_lines);
             ends |= line.is_none_or(|line| stdin.write_all(&line).is_err());
             if ends {
                 break;
             }
         }
-        if stdin.flush().is_err() || ends {
+        if stdin.flush().is_err() {
+            return;
+        }
+        written.fetch_add(count, Ordering::Release);
+        if ends {
             return;
         }
     }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum()
 }
 
 fn read_lines(stdout: impl std::io::Read, reads: &AtomicBool, mut take: impl FnMut(&str)) {

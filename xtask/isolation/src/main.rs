@@ -99,11 +99,7 @@ fn run() -> Result<()> {
     let results = runtime.block_on(conduct::all(&options))?;
     let markdown = report::write(&results, &options).context("cannot write the report")?;
     std::io::stdout().write_all(markdown.as_bytes())?;
-    let over: Vec<String> = results.iter().filter_map(report::over_memory).collect();
-    ensure!(
-        over.is_empty(),
-        "more memory than the configured bounds: {}",
-        over.join("; ")
-    );
+    let broken: Vec<String> = results.iter().filter_map(report::broken).collect();
+    ensure!(broken.is_empty(), "not as promised: {}", broken.join("; "));
     Ok(())
 }

@@ -21,19 +21,57 @@ fn median(windows: &[Window], of: impl Fn(&Window) -> u64) -> u64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// Medians without the trouble and beside it.
+struct Felt {
+    rates: (u64, u64),
+    p99: (u64, u64),
+}
+
+impl Felt {
+    fn of(row: &Row) -> Self {
+        let both = |of: fn(&Window) -> u64| (median(&row.undisturbed, of), median(&row.disturbed, of));
+        Self {
+            rates: both(|window| window.per_second),
+            p99: both(|window| window.p99_micros),
+        }
+    }
+
+    fn rate_percent(&self) -> u64 {
+        self.rates.1 * 100 / self.rates.0.max(1)
+    }
+
+    fn p99_percent(&self) -> u64 {
+        self.p99.1 * 100 / self.p99.0.max(1)
+    }
+
+    fn is_kept(&self) -> bool {
+        self.rate_percent() >= THROUGHPUT_PERCENT_MIN && self.p99_percent() <= P99_PERCENT_MAX
+    }
+}
+
+/// What is not as promised, in words.
+pub(crate) fn broken(row: &Row) -> Option<String> {
+    let felt = Felt::of(row);
+    let missed = (!felt.is_kept()).then(|| {
+        format!(
+            "{}, {}: {} % of the throughput, {} % of the p99",
+            row.topology,
+            row.trouble.name(),
+            felt.rate_percent(),
+            felt.p99_percent()
+        )
+    });
+    let both: Vec<String> = missed.into_iter().chain(over_memory(row)).collect();
+    (!both.is_empty()).then(|| both.join("; "))
+}
+
 fn line(row: &Row) -> String {
-    let rates = (
-        median(&row.undisturbed, |window| window.per_second),
-        median(&row.disturbed, |window| window.per_second),
-    );
-    let p99 = (
-        median(&row.undisturbed, |window| window.p99_micros),
-        median(&row.disturbed, |window| window.p99_micros),
-    );
-    let (rate, latency) = (rates.1 * 100 / rates.0.max(1), p99.1 * 100 / p99.0.max(1));
+    let felt = Felt::of(row);
+    let (rate, latency) = (felt.rate_percent(), felt.p99_percent());
+    let Felt { rates, p99 } = felt;
     let kept = if over_memory(row).is_some() {
         "TOO MUCH MEMORY"
-    } else if rate >= THROUGHPUT_PERCENT_MIN && latency <= P99_PERCENT_MAX {
+    } else if felt.is_kept() {
         "kept"
     } else {
         "MISSED"
@@ -59,7 +97,7 @@ fn line(row: &Row) -> String {
 }
 
 /// Which processes grew by more than their queues and tables may hold.
-pub(crate) fn over_memory(row: &Row) -> Option<String> {
+fn over_memory(row: &Row) -> Option<String> {
     let over: Vec<String> = NAMES
         .iter()
         .zip(&row.grown_kib)
@@ -67,7 +105,10 @@ pub(crate) fn over_memory(row: &Row) -> Option<String> {
         .filter(|((_, grown), bound)| grown > bound)
         .map(|((name, grown), bound)| format!("{name} {grown} KiB of {bound}"))
         .collect();
-    (!over.is_empty()).then(|| format!("{}, {}: {}", row.topology, row.trouble.name(), over.join(", ")))
+    (!over.is_empty()).then(|| {
+        let (topology, trouble) = (&row.topology, row.trouble.name());
+        format!("{topology}, {trouble}: memory grew by {}", over.join(", "))
+    })
 }
 
 /// Writes both files; the Markdown.
@@ -100,4 +141,42 @@ pub(crate) fn write(rows: &[Row], options: &Options) -> Result<String> {
         serde_json::to_string_pretty(rows)? + "\n",
     )?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conduct::Trouble;
+
+    fn row(undisturbed: (u64, u64), disturbed: (u64, u64), grown_kib: u64) -> Row {
+        let window = |(per_second, p99_micros)| Window {
+            per_second,
+            p99_micros,
+            ..Window::default()
+        };
+        Row {
+            topology: "mesh".to_owned(),
+            trouble: Trouble::Storm,
+            capacity_per_second: 0,
+            load_per_second: 0,
+            undisturbed: vec![window(undisturbed)],
+            disturbed: vec![window(disturbed)],
+            grown_kib: vec![grown_kib],
+            bounds_kib: vec![100],
+            troubles: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_missed_is_told_and_what_is_kept_is_not() {
+        assert_eq!(broken(&row((1000, 50), (900, 100), 100)), None);
+        for (disturbed, grown, part) in [
+            ((899, 50), 0, "89 % of the throughput"),
+            ((1000, 101), 0, "202 % of the p99"),
+            ((1000, 50), 101, "memory grew by sender 101 KiB of 100"),
+        ] {
+            let told = broken(&row((1000, 50), disturbed, grown)).unwrap();
+            assert!(told.contains(part), "{told}");
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! Listening: TCP, unix sockets and TLS behind one type.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, lookup_host};
 
 use super::endpoint::EndpointUrl;
 use super::socket_file::{self, SocketFile};
@@ -52,6 +53,16 @@ pub enum ListenError {
     TlsNotSet {
         /// The endpoint.
         url: EndpointUrl,
+    },
+    /// The host is not known, the address is none of this machine's, or the path does not exist or may not be used: nothing
+    /// that goes away by itself.
+    #[error("{url} is nothing that can be listened on here: check its address or path")]
+    NotHere {
+        /// The endpoint.
+        url: EndpointUrl,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
     },
     /// Anything else.
     #[error("cannot listen on {url}")]
@@ -129,11 +140,20 @@ impl Listener {
     pub async fn bind(url: &EndpointUrl, settings: &ListenSettings) -> Result<Self, ListenError> {
         #[cfg(not(feature = "tls"))]
         let _ = settings;
+        let not_here = |source| ListenError::NotHere {
+            url: url.clone(),
+            source,
+        };
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => ListenError::AddrInUse {
                 url: url.clone(),
                 source,
             },
+            io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput => not_here(source),
             _ => ListenError::Io {
                 url: url.clone(),
                 source,
@@ -141,7 +161,8 @@ impl Listener {
         };
         match url {
             EndpointUrl::Tcp { host, port } => {
-                let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(failed)?;
+                let addresses = resolve(host, *port).await.map_err(not_here)?;
+                let socket = TcpListener::bind(&*addresses).await.map_err(failed)?;
                 let port = socket.local_addr().map_err(failed)?.port();
                 Ok(Self {
                     socket: Socket::Tcp(socket),
@@ -153,7 +174,8 @@ impl Listener {
                 let Some(tls) = settings.tls.clone() else {
                     return Err(ListenError::TlsNotSet { url: url.clone() });
                 };
-                let socket = TcpListener::bind((host.as_str(), *port)).await.map_err(failed)?;
+                let addresses = resolve(host, *port).await.map_err(not_here)?;
+                let socket = TcpListener::bind(&*addresses).await.map_err(failed)?;
                 let port = socket.local_addr().map_err(failed)?.port();
                 Ok(Self {
                     socket: Socket::Tls(socket, tls),
@@ -232,6 +254,11 @@ impl Listener {
             }
         }
     }
+}
+
+/// The host's addresses: none is an error too.
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(lookup_host((host, port)).await?.collect())
 }
 
 /// Whether an accept failed because of the connection and not of the listener: the next may do.

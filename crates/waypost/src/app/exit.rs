@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use waypost_node::transport::ListenError;
 use waypost_peer::{PeerError, StartError};
 use waypost_session::{ErrorKind, StoreError};
 
@@ -42,7 +43,14 @@ impl Failure {
     /// A node or a peer that did not start.
     pub(crate) fn start(error: StartError) -> Self {
         let code = match &error {
-            StartError::Setting { .. } | StartError::Endpoint { .. } => USAGE,
+            StartError::Setting { .. }
+            | StartError::Endpoint { .. }
+            | StartError::Listen {
+                source: ListenError::NotHere { .. } | ListenError::TlsNotSet { .. },
+                ..
+            } => USAGE,
+            #[cfg(feature = "tls")]
+            StartError::Tls(_) => USAGE,
             StartError::Store(store) => store_code(store),
             _ => FAILED,
         };

@@ -504,4 +504,92 @@ pub const FLAWS: &[Flaw] = &[
             "    !crate::flaws::is_on(\"stale claims delivered\") && claim != 0 && claim",
         )],
     },
+    Flaw {
+        name: "dedupe forgets one too many",
+        edits: &[(
+            "endpoint/dedupe.rs",
+            "window.seen.split_off(&floor)",
+            "window.seen.split_off(&(floor + u64::from(FLAW)))",
+        )],
+    },
+    Flaw {
+        name: "acked while its client is being claimed",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "                    work.held.push_back(unpinned(message));",
+            "                    let (origin, id) = (message.origin, message.id);\n                    work.held.push_back(unpinned(message));\n                    if FLAW && id != 0 {\n                        self.acks_for(origin).delivered.push(id);\n                    }",
+        )],
+    },
+    Flaw {
+        name: "claim that failed is held",
+        edits: &[(
+            "endpoint/ops.rs",
+            "                // The claim may have been applied all the same: the router looks after that.",
+            "                if FLAW && client.seq.0 == 0 {\n                    client.seq = Seq(1);\n                    self.held += 1;\n                }",
+        )],
+    },
+    Flaw {
+        name: "sent again after its refusal",
+        edits: &[(
+            "endpoint/outcomes.rs",
+            "            pending.failure = Some(outcome);\n",
+            "            pending.failure = Some(outcome);\n            if FLAW && pending.failed >= pending.attempts {\n                self.transmit(now, id);\n                self.finish(id, outcome);\n                continue;\n            }\n",
+        )],
+    },
+    Flaw {
+        name: "a stale route costs the message",
+        edits: &[(
+            "node/routes.rs",
+            "    pub(super) fn came_back(&mut self, now: MonoTime, from: Option<OwnerKey>, mut parcel: Parcel) {\n",
+            "    pub(super) fn came_back(&mut self, now: MonoTime, from: Option<OwnerKey>, mut parcel: Parcel) {\n        if FLAW {\n            return self.fail(&parcel, Outcome::NotConnected);\n        }\n",
+        )],
+    },
+    Flaw {
+        name: "claims do not hold messages back",
+        edits: &[(
+            "node/routes.rs",
+            "        self.claims == 0\n",
+            "        (self.claims == 0 || FLAW)\n",
+        )],
+    },
+    Flaw {
+        name: "leases not renewed",
+        edits: &[(
+            "node/leases.rs",
+            "        self.renew_these(now, &keys);\n        !keys",
+            "        if !FLAW {\n            self.renew_these(now, &keys);\n        }\n        !keys",
+        )],
+    },
+    Flaw {
+        name: "delivered under a lease that is over",
+        edits: &[(
+            "endpoint/lease.rs",
+            "            self.bounce(message);\n        }\n        for id in self.sends.ids() {",
+            "            if FLAW {\n                self.inbox.offer(Event::Message(message));\n                continue;\n            }\n            self.bounce(message);\n        }\n        for id in self.sends.ids() {",
+        )],
+    },
+    Flaw {
+        name: "waits beyond its deadline",
+        edits: &[(
+            "node/routes.rs",
+            "queue.front().is_some_and(|parcel| parcel.expires <= now)",
+            "queue.front().is_some_and(|parcel| parcel.expires <= now && !FLAW)",
+        )],
+    },
+    Flaw {
+        name: "a live server taken for a dead one",
+        edits: &[(
+            "node/takeover.rs",
+            ".is_some_and(|lease| lease.owner.incarnation > loser.owner.incarnation);",
+            ".is_some_and(|lease| (lease.owner.incarnation > loser.owner.incarnation) != FLAW);",
+        )],
+    },
+    Flaw {
+        name: "a winner is not heard of while a claim is under way",
+        edits: &[(
+            "endpoint/ops.rs",
+            "                work.displaced = Some((displaced.seq, displaced.by.clone()));",
+            "                if !FLAW {\n                    work.displaced = Some((displaced.seq, displaced.by.clone()));\n                }",
+        )],
+    },
 ];

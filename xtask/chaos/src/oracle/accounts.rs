@@ -21,10 +21,12 @@ impl Oracle {
             .count()
     }
 
-    /// A killed process owes nothing; one that was told to end, only what it has certainly read.
+    /// A killed process owes nothing; one that was told to end, all that had been written by then, and what it has certainly
+    /// read since.
     pub(super) fn is_owed(&self, sent: &Sent) -> bool {
         let process = &self.processes[sent.by.0];
-        let is_excused = process.killed || (process.cut_short && sent.line > process.answered_line);
+        let is_late = |written: u64| sent.line > written.max(process.answered_line);
+        let is_excused = process.killed || process.told_to_end.is_some_and(is_late);
         sent.is_acked && sent.outcome.is_none() && !is_excused
     }
 
@@ -119,5 +121,26 @@ impl Oracle {
             "the sum of outcomes is not what was sent"
         );
         Ok(outcomes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{outcome, two};
+
+    #[test]
+    fn a_process_that_is_told_to_end_owes_what_was_written_before() {
+        let (mut oracle, a, _) = two();
+        for id in 1..=3 {
+            oracle.wrote(a, "send");
+            oracle.wrote_send(a, id, "x", "y", true);
+        }
+        // One line is its client's connect.
+        oracle.told_to_end(a, 3);
+        assert_eq!(oracle.owed_by(a), 2);
+        oracle.heard(a, &outcome(1, "expired"));
+        oracle.heard(a, &outcome(2, "unknown"));
+        assert_eq!(oracle.owed_by(a), 0);
+        oracle.close_accounts().unwrap();
     }
 }

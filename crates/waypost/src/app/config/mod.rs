@@ -9,8 +9,9 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use waypost_node::transport::EndpointUrl;
 use waypost_peer::{Settings, TlsFiles, WhenStoreIsLost};
-use waypost_types::Identity;
+use waypost_types::{Identity, Location};
 
 use super::Program;
 use layers::{Layer, Source};
@@ -126,12 +127,13 @@ impl Config {
         } else {
             DEFAULT_SERVER_LISTEN
         };
+        let (listen, advertise) = places(program, &values, default_listen)?;
         Ok(Self {
             identity,
-            listen: values.many("listen", default_listen),
-            advertise: values.one("advertise", string)?,
+            listen,
+            advertise,
             store: values.one("store", string)?.map(Hidden),
-            brokers: values.many("broker", DEFAULT_BROKER),
+            brokers: values.endpoints(program, "broker", DEFAULT_BROKER)?,
             settings: node_settings(&values)?,
             cluster_key: cluster_key(&values)?.map(Hidden),
             tls: tls_files(&values)?,
@@ -146,6 +148,31 @@ impl Config {
             mode,
         })
     }
+}
+
+/// Where to listen, and where others reach this node if not there. Both are checked here although the node checks them too: a
+/// wrong one is told before a store is waited for.
+fn places(
+    program: Program,
+    values: &Values<'_>,
+    default_listen: &str,
+) -> Result<(Vec<String>, Option<String>)> {
+    let listen = values.endpoints(program, "listen", default_listen)?;
+    if !settings::applies("advertise", program) {
+        return Ok((listen, None));
+    }
+    let advertise = values.one("advertise", |text| {
+        if endpoint(text)?.is_wildcard() {
+            return Err("nobody can dial it: name one address of this machine".to_owned());
+        }
+        Location::new(text).map_err(|error| error.to_string())?;
+        Ok(text.to_owned())
+    })?;
+    let everywhere = |url: &String| endpoint(url).is_ok_and(|url| url.is_wildcard());
+    if advertise.is_none() && listen.first().is_some_and(everywhere) {
+        bail!("advertise: it listens on every interface, so say by which URL the other nodes reach it");
+    }
+    Ok((listen, advertise))
 }
 
 fn mode(stdio: bool, positions: Positions) -> Result<Mode> {
@@ -187,11 +214,11 @@ fn node_settings(values: &Values<'_>) -> Result<Settings> {
     };
     let heartbeat = values.one("heartbeat", |text| {
         positive(text).and_then(|every| {
-            if every < lease_term {
-                Ok(every)
-            } else {
-                Err("must be shorter than lease-term".to_owned())
-            }
+            within(
+                every,
+                Duration::ZERO..=lease_term / 2,
+                "at most half of lease-term",
+            )
         })
     })?;
     let number = |text: &str| {
@@ -277,6 +304,10 @@ fn tls_files(values: &Values<'_>) -> Result<Option<TlsFiles>> {
     }
 }
 
+fn endpoint(text: &str) -> Result<EndpointUrl, String> {
+    text.parse::<EndpointUrl>().map_err(|error| error.to_string())
+}
+
 fn log_format(text: &str) -> Result<LogFormat, String> {
     match text {
         "text" => Ok(LogFormat::Text),
@@ -306,6 +337,20 @@ fn string(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// A value that is wrong, by the name of its setting as it was given.
+fn wrong(key: &str, source: &Source, message: &str) -> anyhow::Error {
+    match source {
+        Source::Flag => anyhow!("--{key}: {message}"),
+        Source::Environment => {
+            let variable = settings::find(key)
+                .map(settings::Setting::variable)
+                .unwrap_or_default();
+            anyhow!("{variable}: {message}")
+        }
+        Source::File(path) => anyhow!("{}: {key}: {message}", path.display()),
+    }
+}
+
 /// Reads values and says where a wrong one was given.
 struct Values<'a> {
     layer: &'a Layer,
@@ -317,16 +362,22 @@ impl Values<'_> {
             return Ok(None);
         };
         let text = given.values.first().map_or("", String::as_str);
-        read(text).map(Some).map_err(|message| match &given.source {
-            Source::Flag => anyhow!("--{key}: {message}"),
-            Source::Environment => {
-                let variable = settings::find(key)
-                    .map(settings::Setting::variable)
-                    .unwrap_or_default();
-                anyhow!("{variable}: {message}")
+        read(text)
+            .map(Some)
+            .map_err(|message| wrong(key, &given.source, &message))
+    }
+
+    /// A list of endpoints; what this program has no use for is not looked at.
+    fn endpoints(&self, program: Program, key: &str, default: &str) -> Result<Vec<String>> {
+        let urls = self.many(key, default);
+        if let Some(given) = self.layer.get(key)
+            && settings::applies(key, program)
+        {
+            for url in &urls {
+                endpoint(url).map_err(|message| wrong(key, &given.source, &message))?;
             }
-            Source::File(path) => anyhow!("{}: {key}: {message}", path.display()),
-        })
+        }
+        Ok(urls)
     }
 
     fn many(&self, key: &str, default: &str) -> Vec<String> {

@@ -250,3 +250,8 @@ pub const SETTINGS: &[Setting] = &[
 pub fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
+
+/// Whether `program` has a use for the setting of that name.
+pub(super) fn applies(key: &str, program: Program) -> bool {
+    find(key).is_some_and(|setting| setting.programs.contains(&program))
+}

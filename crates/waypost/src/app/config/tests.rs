@@ -78,6 +78,7 @@ fn values_out_of_range_are_refused() {
     for wrong in [
         ("lease-term", "99ms"),
         ("heartbeat", "10s"),
+        ("heartbeat", "5001ms"),
         ("send-deadline", "0s"),
         ("frame-bytes", "1"),
         ("frame-bytes", "8MiB"),
@@ -90,6 +91,40 @@ fn values_out_of_range_are_refused() {
     ] {
         assert!(!error(&[wrong]).is_empty(), "{wrong:?}");
     }
+}
+
+#[test]
+fn a_place_that_is_none_is_refused_by_whom_it_concerns() {
+    for (key, url, part) in [
+        ("listen", "http://h:1", "--listen: not an endpoint: use tcp://"),
+        (
+            "listen",
+            "tcp://127.0.0.1:0,tcp://h",
+            "--listen: the endpoint's port",
+        ),
+        (
+            "listen",
+            "tcp://0.0.0.0:1",
+            "advertise: it listens on every interface",
+        ),
+        ("advertise", "h:1", "--advertise: not an endpoint"),
+        ("advertise", "tcp://[::]:1", "--advertise: nobody can dial it"),
+    ] {
+        let message = error(&[(key, url)]);
+        assert!(message.starts_with(part), "{url}: {message}");
+    }
+    let attached = |values| Config::new(Program::Server, ONE_OF_THREE, &flags(values));
+    let message = attached(&[("broker", "tcp:h:1")]).unwrap_err().to_string();
+    assert!(message.starts_with("--broker: not an endpoint"), "{message}");
+    // A file may serve several programs.
+    assert!(attached(&[("listen", "nonsense"), ("advertise", "nonsense")]).is_ok());
+    assert!(
+        config(&flags(&[
+            ("listen", "tcp://0.0.0.0:1"),
+            ("advertise", "tcp://h:1")
+        ]))
+        .is_ok()
+    );
 }
 
 #[test]

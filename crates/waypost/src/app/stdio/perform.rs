@@ -46,9 +46,7 @@ pub(super) fn connects(peer: Peer, batch: Vec<Connect>) -> Running {
                 Ok(_) => ended.told.push((op, client)),
                 Err(error) => {
                     ended.ops.push(op);
-                    ended
-                        .lines
-                        .push(failed(line, &format!("connect {client}"), error));
+                    ended.lines.push(not_connected(line, &client, error));
                 }
             }
         }
@@ -194,6 +192,11 @@ fn unacked(line: u64, from: &Address, to: &Address, id: Option<&Id>, error: Peer
     }
     tracing::warn!(%from, %to, %error, "not sent");
     None
+}
+
+/// A connect that came to nothing.
+pub(super) fn not_connected(line: u64, client: &Address, error: PeerError) -> Vec<u8> {
+    failed(line, &format!("connect {client}"), error)
 }
 
 fn failed(line: u64, what: &str, error: PeerError) -> Vec<u8> {

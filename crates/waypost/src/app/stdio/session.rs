@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::Instant;
-use waypost_peer::{Event, Peer, RequestToken};
+use waypost_peer::{Event, Peer, PeerError, RequestToken};
 use waypost_session::BATCH_MAX;
 use waypost_types::{Address, Identity, Incarnation, Outcome};
 
@@ -262,6 +262,11 @@ impl<'a> Session<'a> {
                 self.expiring.remove(&id);
             }
             match self.waiting.remove(&id) {
+                Some((line, Op::Connect { client })) if self.drain_asked => self.done.push_back(Ended {
+                    ops: vec![id],
+                    lines: vec![perform::not_connected(line, &client, PeerError::Draining)],
+                    ..Ended::default()
+                }),
                 Some((line, Op::Connect { client })) => {
                     self.connects.push_back(Connect { op: id, client, line })
                 }
