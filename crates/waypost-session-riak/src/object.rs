@@ -18,7 +18,6 @@ use crate::hosts::{Host, Hosts};
 use crate::http::{Answer, Http, Request};
 use crate::key::percent_encode;
 use crate::multipart;
-use crate::names::corrupt;
 use crate::settings::Settings;
 
 /// Before the same node is asked again; doubles up to sixteen times that.
@@ -39,31 +38,23 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// What all siblings say. One that cannot be read beside others that can was written by another program: it is left out,
-    /// and gone with the next write. Where nothing can be read, the key is another program's, and nobody writes over it.
-    pub(crate) fn readable<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>, Fault> {
+    /// What all siblings say. One that cannot be read was written by another program: it counts for nothing, and is gone with the
+    /// next write. Nobody could mend what it was, and an address must not stay unreachable for it.
+    pub(crate) fn readable<T: DeserializeOwned>(&self, what: &str) -> Vec<T> {
         self.readable_by(what, |value| serde_json::from_slice(value).ok())
     }
 
     /// The same with another way to read a value.
-    pub(crate) fn readable_by<T>(
-        &self,
-        what: &str,
-        read: impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<Vec<T>, Fault> {
+    pub(crate) fn readable_by<T>(&self, what: &str, read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
         let values: Vec<T> = self.values.iter().filter_map(|value| read(value)).collect();
         let foreign = self.values.len() - values.len();
-        if foreign == 0 {
-            return Ok(values);
+        if foreign > 0 {
+            tracing::warn!(
+                foreign,
+                "values of {what} cannot be read and count for nothing: does another program use this bucket?"
+            );
         }
-        if values.is_empty() {
-            return Err(corrupt(what));
-        }
-        tracing::warn!(
-            foreign,
-            "siblings of {what} cannot be read and are left out: does another program use this bucket?"
-        );
-        Ok(values)
+        values
     }
 }
 
