@@ -245,13 +245,14 @@ impl Objects {
             } else {
                 share
             };
-            if bare.contains("/keys/") {
+            let of_object = bare.contains("/keys/");
+            if of_object {
                 // The node gives up shortly before we do: so one whose replicas are silent is told from one that hangs.
                 request.target = format!("{bare}&timeout={}", (share - share / 8).as_millis().max(1));
             }
             let answer = self.http.send(&host, &request, share).await;
             drop(slot);
-            let mut fault = match answer.and_then(|answer| understood(&host.shown, answer)) {
+            let mut fault = match answer.and_then(|answer| understood(&host.shown, answer, of_object)) {
                 Ok(answer) => {
                     if host.succeeded() {
                         self.reunions.fetch_add(1, Ordering::Relaxed);
@@ -349,8 +350,16 @@ fn put(target: String, vclock: Option<String>, body: Bytes) -> Request {
     }
 }
 
-/// Whether the answer is one of those that mean what they say.
-fn understood(host: &str, answer: Answer) -> Result<Answer, Fault> {
+/// Whether the answer is one of those that mean what they say; `of_object` says that an object was asked for, or written.
+fn understood(host: &str, answer: Answer, of_object: bool) -> Result<Answer, Fault> {
+    // Riak shows no object without its vclock. What does is a page of something in between, and not a value that counts for nothing.
+    if of_object && answer.status == 200 && answer.vclock.is_none() {
+        let message =
+            format!("{host}: 200 without a vclock: is this Riak's HTTP interface, and nothing in between?");
+        return Err(Fault::new(ErrorKind::Unexpected, message)
+            .again(Again::Later)
+            .sent(true));
+    }
     let absent = answer.status == 404 && answer.is_text() && answer.body.starts_with(b"not found");
     if matches!(answer.status, 200 | 204 | 300) || absent {
         return Ok(answer);
