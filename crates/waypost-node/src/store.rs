@@ -5,8 +5,9 @@ use std::time::Duration;
 use waypost_router::{StoreFailure, StoreOp, StoreReply};
 use waypost_session::{SessionStore, StoreError};
 
-/// A store ends every call in bounded time by itself; this is for one that breaks its contract.
-const DEADLINE: Duration = Duration::from_secs(10);
+/// A store ends every call in bounded time by itself; this is for one that breaks its contract. So it is longer than any call
+/// of ours takes with the longest `timeout` that a URL can give, twice 60 s: a slow datastore that works is not cut off.
+const DEADLINE: Duration = Duration::from_secs(150);
 
 /// Asks the store; what failed is logged here.
 pub(crate) async fn call(store: &dyn SessionStore, op: StoreOp) -> Result<StoreReply, StoreFailure> {
@@ -69,5 +70,33 @@ impl std::fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use waypost_session::MemoryStore;
+    use waypost_session_testkit::decorators::{Fault, FaultStore, Verb};
+
+    use super::*;
+
+    /// A batch of 1024 entries at a slow datastore, a `renew` and a `peers` with a `timeout` of a minute.
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_slow_and_within_its_own_time_is_waited_for() {
+        let (store, faults) = FaultStore::new(Arc::new(MemoryStore::new()));
+        for slow in [15, 73, 121] {
+            faults.always(Verb::Peers, Fault::Delay(Duration::from_secs(slow)));
+            let answer = call(&store, StoreOp::Peers).await;
+            assert!(matches!(answer, Ok(StoreReply::Peers(_))), "{slow} s: {answer:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_never_answers_is_given_up() {
+        let (store, faults) = FaultStore::new(Arc::new(MemoryStore::new()));
+        faults.always(Verb::Peers, Fault::Hang);
+        assert!(call(&store, StoreOp::Peers).await.is_err());
     }
 }

@@ -2,6 +2,14 @@
 
 use waypost_session::{ErrorKind, StoreError};
 
+/// Says of a document that it is not what it should be. Then it counts as missing, and whoever has something to write there writes
+/// over it: nobody could mend what it was, and an address must not stay unreachable for it.
+pub(crate) fn unreadable(what: &str) {
+    tracing::warn!(
+        "{what} cannot be read and counts as missing: has something else written to keys of this prefix?"
+    );
+}
+
 /// The verb on whose behalf something is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Verb {
@@ -49,14 +57,6 @@ impl Fault {
     /// The handle was closed.
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Unavailable, "the handle is closed")
-    }
-
-    /// A document that is not what it should be.
-    pub(crate) fn corrupt(what: &str) -> Self {
-        Self::new(
-            ErrorKind::Corrupt,
-            format!("{what} cannot be read: has something else written to keys of this prefix?"),
-        )
     }
 
     /// Others changed the same document again and again.

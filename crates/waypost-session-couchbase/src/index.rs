@@ -13,11 +13,10 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
-use waypost_session::ErrorKind;
 use waypost_types::{Address, Owner};
 
 use crate::batch::each;
-use crate::fault::Fault;
+use crate::fault::{Fault, unreadable};
 use crate::keys::Keys;
 use crate::sdk::{Docs, Wrote};
 use crate::sessions::holder;
@@ -34,9 +33,6 @@ const CLEAN_SEGMENTS: usize = 128;
 const ROUNDS: usize = 32;
 /// More owners than this by one handle are forgotten: they begin new segments.
 const WRITERS_MAX: usize = 4096;
-
-const WHAT_SEGMENTS: &str = "a list of segments";
-const WHAT_SEGMENT: &str = "a list of addresses";
 
 /// What this handle knows of the owners that it claims for.
 #[derive(Debug, Default)]
@@ -173,13 +169,8 @@ impl Index {
                 && let Some(segment) = next_to_clean(&writer, rest)
             {
                 budget -= 1;
-                match self.clean_segment(docs, keys, &owner, segment.id, deadline).await {
-                    // It stays, and the others are looked through.
-                    Err(fault) if fault.kind == ErrorKind::Corrupt => {
-                        tracing::warn!(%owner.identity, "{}", fault.message);
-                    }
-                    cleaned => cleaned?,
-                }
+                self.clean_segment(docs, keys, &owner, segment.id, deadline)
+                    .await?;
                 let mut state = lock(&writer);
                 state.full.pop_front();
                 state.round = state.round.saturating_sub(1);
@@ -205,14 +196,7 @@ impl Index {
                 .collect::<HashSet<_>>()
                 .into_iter()
                 .collect();
-            let holders = each(&unique, |address| async move {
-                match holder(docs, keys, address, deadline).await {
-                    // What cannot be read is not known to be held.
-                    Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(None),
-                    holder => holder,
-                }
-            })
-            .await?;
+            let holders = each(&unique, |address| holder(docs, keys, address, deadline)).await?;
             let held = unique
                 .iter()
                 .zip(holders)
@@ -326,7 +310,8 @@ async fn forget_segment(
     Err(Fault::conflict())
 }
 
-/// The owner's segments and the list's version; `None` when there is no list.
+/// The owner's segments and the list's version; `None` when there is no list. One that cannot be read names nothing: what was to be
+/// found by it stays, and nobody sees it.
 pub(crate) async fn read_segments(
     docs: &Docs,
     keys: &Keys,
@@ -336,15 +321,15 @@ pub(crate) async fn read_segments(
     let Some(doc) = docs.get(&keys.segments(owner), deadline).await? else {
         return Ok(None);
     };
-    let ids = entries(&doc.value, WHAT_SEGMENTS)?
-        .into_iter()
-        .map(|entry| entry.try_into().map(u64::from_be_bytes))
-        .collect::<Result<_, _>>()
-        .map_err(|_| Fault::corrupt(WHAT_SEGMENTS))?;
+    let id = |entry: &[u8]| Some(u64::from_be_bytes(entry.try_into().ok()?));
+    let ids = entries(&doc.value, id).unwrap_or_else(|| {
+        unreadable("a list of segments");
+        Vec::new()
+    });
     Ok(Some((ids, doc.cas)))
 }
 
-/// A segment's addresses in their order and its version; `None` when it is gone.
+/// A segment's addresses in their order and its version; `None` when it is gone. One that cannot be read has none.
 pub(crate) async fn read_segment(
     docs: &Docs,
     keys: &Keys,
@@ -355,17 +340,16 @@ pub(crate) async fn read_segment(
     let Some(doc) = docs.get(&keys.segment(owner, id), deadline).await? else {
         return Ok(None);
     };
-    let addresses = entries(&doc.value, WHAT_SEGMENT)?
-        .into_iter()
-        .map(Address::from_utf8)
-        .collect::<Result<_, _>>()
-        .map_err(|_| Fault::corrupt(WHAT_SEGMENT))?;
+    let address = |entry: &[u8]| Address::from_utf8(entry).ok();
+    let addresses = entries(&doc.value, address).unwrap_or_else(|| {
+        unreadable("a list of addresses");
+        Vec::new()
+    });
     Ok(Some((addresses, doc.cas)))
 }
 
-fn entries<'a>(value: &'a [u8], what: &str) -> Result<Vec<&'a [u8]>, Fault> {
-    match value.split_first() {
-        Some((&VERSION, rest)) => log::entries(rest, what),
-        _ => Err(Fault::corrupt(what)),
-    }
+/// All entries, each as `read` makes it out; `None` when any cannot be read.
+fn entries<T>(value: &[u8], read: impl Fn(&[u8]) -> Option<T>) -> Option<Vec<T>> {
+    let (_, rest) = value.split_first().filter(|(version, _)| **version == VERSION)?;
+    log::entries(rest)?.into_iter().map(read).collect()
 }

@@ -9,7 +9,7 @@ use waypost_types::{Identity, Incarnation, Lease, LeaseState, Location, Owner};
 
 use crate::CouchbaseStore;
 use crate::batch::each;
-use crate::fault::Fault;
+use crate::fault::{Fault, unreadable};
 use crate::lease::LeaseDoc;
 use crate::members;
 use crate::sdk::{Docs, Wrote};
@@ -21,16 +21,8 @@ const TERM_MAX: Duration = Duration::from_secs(1 << 32);
 /// How often a change is tried while others change the same lease.
 const ROUNDS: u32 = 64;
 
-/// A lease's document and its version.
-type Found = Option<(LeaseDoc, u64)>;
-
-/// What is known of the leases of some identities.
-#[derive(Default)]
-pub(crate) struct Live {
-    pub(crate) leases: Vec<Lease>,
-    /// Whether these live is not known.
-    pub(crate) unreadable: Vec<Identity>,
-}
+/// A lease, and the version of what stands there, if anything does.
+type Found = (Option<LeaseDoc>, Option<u64>);
 
 /// What to do with a lease.
 enum Step<T> {
@@ -40,10 +32,14 @@ enum Step<T> {
 
 impl CouchbaseStore {
     async fn read_lease(&self, docs: &Docs, identity: &Identity, deadline: Instant) -> Result<Found, Fault> {
-        match docs.get(&self.keys.lease(identity), deadline).await? {
-            None => Ok(None),
-            Some(doc) => Ok(Some((LeaseDoc::decode(&doc.value)?, doc.cas))),
+        let Some(doc) = docs.get(&self.keys.lease(identity), deadline).await? else {
+            return Ok((None, None));
+        };
+        let lease = LeaseDoc::decode(&doc.value);
+        if lease.is_none() {
+            unreadable("a lease's document");
         }
+        Ok((lease, Some(doc.cas)))
     }
 
     /// Changes a lease by compare-and-swap. `decide` must give the same answer when it sees its own write.
@@ -57,18 +53,17 @@ impl CouchbaseStore {
         let key = self.keys.lease(identity);
         let mut sent = false;
         for round in 0..ROUNDS {
-            let found = self
+            let (lease, over) = self
                 .read_lease(docs, identity, deadline)
                 .await
                 .map_err(|fault| fault.sent_if(sent))?;
-            let step = decide(found.as_ref().map(|(lease, _)| lease)).map_err(|fault| fault.sent_if(sent))?;
+            let step = decide(lease.as_ref()).map_err(|fault| fault.sent_if(sent))?;
             let (lease, answer) = match step {
                 Step::Answer(answer) => return Ok(answer),
                 Step::Write(lease, answer) => (lease, answer),
             };
             // One that is over keeps the incarnation for a while.
             let expiry = lease.state.is_none().then_some(VACANT_EXPIRY);
-            let over = found.map(|(_, cas)| cas);
             let wrote = docs.put(&key, &lease.encode(), over, expiry, deadline).await;
             match wrote.map_err(|fault| fault.sent_if(sent))? {
                 Wrote::Done => return Ok(answer),
@@ -207,40 +202,23 @@ impl CouchbaseStore {
     pub(crate) async fn live_leases(&self, docs: &Docs, deadline: Instant) -> Result<Vec<Lease>, Fault> {
         let members = members::read(docs, &self.keys, deadline).await?;
         let identities = members.identities();
-        let live = self
-            .live(docs, identities.iter().cloned(), deadline)
-            .await?
-            .leases;
+        let live = self.live(docs, identities.iter().cloned(), deadline).await?;
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         watch.retain(|identity, _| identities.binary_search(identity).is_ok());
         Ok(live)
     }
 
-    /// The leases of these identities that are live, as of now. One that cannot be read is nobody else's trouble.
+    /// The leases of these identities that are live, as of now.
     pub(crate) async fn live(
         &self,
         docs: &Docs,
         identities: impl IntoIterator<Item = Identity>,
         deadline: Instant,
-    ) -> Result<Live, Fault> {
+    ) -> Result<Vec<Lease>, Fault> {
         let found = each(identities, |identity| async move {
-            match self.live_one(docs, &identity, deadline).await {
-                Err(fault) if fault.kind == ErrorKind::Corrupt => {
-                    tracing::warn!(%identity, "{}", fault.message);
-                    Ok(Err(identity))
-                }
-                lease => lease.map(Ok),
-            }
-        })
-        .await?;
-        let mut live = Live::default();
-        for lease in found {
-            match lease {
-                Ok(lease) => live.leases.extend(lease),
-                Err(identity) => live.unreadable.push(identity),
-            }
-        }
-        Ok(live)
+            self.live_one(docs, &identity, deadline).await
+        });
+        Ok(found.await?.into_iter().flatten().collect())
     }
 
     /// One identity's lease, if it is live. A lease that has lapsed is marked as over on the way, for everybody: so all
@@ -253,7 +231,7 @@ impl CouchbaseStore {
     ) -> Result<Option<Lease>, Fault> {
         for round in 0..ROUNDS {
             let asked = self.clock.now();
-            let Some((doc, cas)) = self.read_lease(docs, identity, deadline).await? else {
+            let (Some(doc), Some(cas)) = self.read_lease(docs, identity, deadline).await? else {
                 return Ok(None);
             };
             let Some(lease) = doc.lease(identity) else {

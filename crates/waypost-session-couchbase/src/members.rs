@@ -4,14 +4,13 @@
 use tokio::time::Instant;
 use waypost_types::{Identity, Incarnation, Owner};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, unreadable};
 use crate::keys::Keys;
 use crate::log;
 use crate::sdk::{Docs, Wrote};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 9;
-const WHAT: &str = "the list of servers";
 
 /// More than this in one document is refused: somebody has to reclaim.
 const BYTES_MAX: usize = 8 << 20;
@@ -28,14 +27,14 @@ pub(crate) struct Members {
 }
 
 impl Members {
-    fn decode(bytes: &[u8], cas: u64) -> Result<Self, Fault> {
-        let corrupt = || Fault::corrupt(WHAT);
-        let (head, rest) = bytes.split_at_checked(HEAD).ok_or_else(corrupt)?;
+    /// `None` when it is something else.
+    fn decode(bytes: &[u8], cas: u64) -> Option<Self> {
+        let (head, rest) = bytes.split_at_checked(HEAD)?;
         if head[0] != VERSION {
-            return Err(corrupt());
+            return None;
         }
         let generation = head[1..].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
-        let mut owners = log::entries(rest, WHAT)?
+        let mut owners = log::entries(rest)?
             .into_iter()
             .map(|entry| {
                 let (incarnation, identity) = entry.split_first_chunk()?;
@@ -45,11 +44,10 @@ impl Members {
                     Incarnation(u64::from_be_bytes(*incarnation)),
                 ))
             })
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(corrupt)?;
+            .collect::<Option<Vec<_>>>()?;
         owners.sort_unstable();
         owners.dedup();
-        Ok(Self {
+        Some(Self {
             cas,
             generation,
             owners,
@@ -85,14 +83,19 @@ fn encode<'a>(generation: u64, owners: impl IntoIterator<Item = &'a Owner>) -> V
     bytes
 }
 
-/// Reads the list, and makes it when there is none.
+/// Reads the list, and makes it when there is none or something else. Those who live are in it again by their renewals.
 pub(crate) async fn read(docs: &Docs, keys: &Keys, deadline: Instant) -> Result<Members, Fault> {
     let key = keys.members();
     for _ in 0..ROUNDS {
-        if let Some(doc) = docs.get(&key, deadline).await? {
-            return Members::decode(&doc.value, doc.cas);
+        let doc = docs.get(&key, deadline).await?;
+        if let Some(doc) = &doc {
+            if let Some(members) = Members::decode(&doc.value, doc.cas) {
+                return Ok(members);
+            }
+            unreadable("the list of servers");
         }
-        docs.insert(&key, &encode(rand::random(), []), None, deadline)
+        let over = doc.map(|doc| doc.cas);
+        docs.put(&key, &encode(rand::random(), []), over, None, deadline)
             .await?;
     }
     Err(Fault::conflict())

@@ -8,13 +8,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
-use waypost_session::{ErrorKind, Reclaimed};
+use waypost_session::Reclaimed;
 use waypost_types::{Address, Owner};
 
 use crate::CouchbaseStore;
 use crate::batch::each;
 use crate::fault::Fault;
-use crate::leases::Live;
 use crate::sdk::{Docs, Wrote};
 use crate::sessions::{Step, change};
 use crate::{index, members};
@@ -105,8 +104,8 @@ impl CouchbaseStore {
             until: Instant::now() + self.settings.timeout / 2,
         };
         let members = members::read(docs, &self.keys, deadline).await?;
-        let Live { leases, unreadable } = self.live(docs, members.identities(), deadline).await?;
-        let live: HashMap<_, _> = leases
+        let live = self.live(docs, members.identities(), deadline).await?;
+        let live: HashMap<_, _> = live
             .into_iter()
             .map(|lease| (lease.owner.identity, lease.owner.incarnation))
             .collect();
@@ -114,7 +113,6 @@ impl CouchbaseStore {
             .owners
             .into_iter()
             .filter(|owner| live.get(&owner.identity) != Some(&owner.incarnation))
-            .filter(|owner| !unreadable.contains(&owner.identity))
             .collect();
         self.graveyard.keep(&dead);
         let (mut empty, mut more) = (Vec::new(), false);
@@ -128,9 +126,6 @@ impl CouchbaseStore {
                 Ok(Visit::Unfinished) => {
                     more = true;
                     break;
-                }
-                Err(fault) if fault.kind == ErrorKind::Corrupt => {
-                    tracing::warn!(%owner.identity, "what this server left behind stays: {}", fault.message);
                 }
                 Err(fault) => return Err(fault.sent_if(left.removals < budget)),
             }
@@ -243,7 +238,7 @@ impl CouchbaseStore {
         deadline: Instant,
     ) -> Result<usize, Fault> {
         let freed = each(addresses, |address| async move {
-            let freed = change(docs, &self.keys, address, None, deadline, |entry| {
+            change(docs, &self.keys, address, None, deadline, |entry| {
                 Ok(match entry {
                     Some(entry) if entry.session.as_ref().is_some_and(|held| held.owner == *owner) => {
                         Step::Write {
@@ -254,12 +249,8 @@ impl CouchbaseStore {
                     }
                     _ => Step::Answer(false),
                 })
-            });
-            match freed.await {
-                // Whoever holds it, it is not known to be this owner.
-                Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(false),
-                freed => freed,
-            }
+            })
+            .await
         })
         .await?;
         Ok(freed.into_iter().filter(|freed| *freed).count())

@@ -10,7 +10,7 @@ use waypost_types::{Address, Owner, Seq, Session};
 
 use crate::CouchbaseStore;
 use crate::batch::each;
-use crate::fault::Fault;
+use crate::fault::{Fault, unreadable};
 use crate::keys::Keys;
 use crate::record::{Entry, Record};
 use crate::sdk::{Doc, Docs, Wrote};
@@ -58,14 +58,19 @@ pub(crate) enum Step<T> {
 
 /// What is there, read anew.
 async fn read(docs: &Docs, key: &str, deadline: Instant) -> Result<(Record, Option<u64>), Fault> {
-    decode(docs.get(key, deadline).await?)
+    Ok(decode(docs.get(key, deadline).await?))
 }
 
-fn decode(doc: Option<Doc>) -> Result<(Record, Option<u64>), Fault> {
-    match doc {
-        None => Ok((Record::default(), None)),
-        Some(doc) => Ok((Record::decode(&doc.value)?, Some(doc.cas))),
-    }
+/// What a document says, and its version.
+fn decode(doc: Option<Doc>) -> (Record, Option<u64>) {
+    let Some(doc) = doc else {
+        return (Record::default(), None);
+    };
+    let record = Record::decode(&doc.value).unwrap_or_else(|| {
+        unreadable("a session's document");
+        Record::default()
+    });
+    (record, Some(doc.cas))
 }
 
 /// Who holds the address by its document, dead or alive.
@@ -98,7 +103,7 @@ pub(crate) async fn change<T: Clone>(
     let mut first = first.filter(|_| !pass.waited);
     for round in 0..ROUNDS {
         let there = match first.take() {
-            Some(doc) => decode(doc),
+            Some(doc) => Ok(decode(doc)),
             None => read(docs, &key, deadline).await,
         };
         let (mut record, cas) = there.map_err(|fault| fault.sent_if(sent))?;
@@ -239,7 +244,6 @@ impl CouchbaseStore {
         let live: BTreeSet<_> = self
             .live(docs, identities, deadline)
             .await?
-            .leases
             .into_iter()
             .map(|lease| lease.owner)
             .collect();

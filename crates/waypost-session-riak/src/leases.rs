@@ -38,7 +38,7 @@ impl RiakStore {
     pub(crate) async fn read_lease(&self, identity: &Identity, deadline: Instant) -> Result<Read, Fault> {
         let asked = self.liveness.now();
         let object = self.objects.get(&key::lease(identity), deadline).await?;
-        let record = lease::merged(&object)?;
+        let record = lease::merged(&object);
         let standing = record.as_ref().map_or(Standing::Over, |record| {
             self.liveness.judge(asked, identity, record, object.age)
         });
@@ -88,7 +88,7 @@ impl RiakStore {
         let mut object = self.objects.get(&key, deadline).await?;
         let mut sent = false;
         for _ in 0..ROUNDS {
-            let seen = lease::siblings(&object)?
+            let seen = lease::siblings(&object)
                 .iter()
                 .map(|record| record.incarnation)
                 .max();
@@ -111,7 +111,7 @@ impl RiakStore {
             {
                 Ok(after) => {
                     sent = true;
-                    let twin = lease::siblings(&after)?
+                    let twin = lease::siblings(&after)
                         .iter()
                         .any(|other| other.incarnation == incarnation.0 && other.nonce != record.nonce);
                     if twin {
@@ -121,7 +121,7 @@ impl RiakStore {
                     }
                     // One that has been superseded already learns it by reading. It must not write under this vclock, which
                     // covers the newer one.
-                    if lease::merged(&after)?.is_some_and(|merged| merged == record) {
+                    if lease::merged(&after).is_some_and(|merged| merged == record) {
                         self.liveness.judge(asked, identity, &record, None);
                         let owner = Owner::new(identity.clone(), incarnation);
                         self.renewals.hold(
@@ -193,7 +193,7 @@ impl RiakStore {
                 .await
             {
                 Ok(after) => {
-                    self.renewals.refresh(owner, lease::merged(&after)?, after.vclock);
+                    self.renewals.refresh(owner, lease::merged(&after), after.vclock);
                     return Ok(Renewal::Renewed);
                 }
                 Err(fault) if fault.again == Again::AfterReading => {}
@@ -269,38 +269,27 @@ impl RiakStore {
         let deadline = self.objects.deadline() + self.objects.timeout();
         let identities = self.members(deadline).await?;
         let reads = stream::iter(identities.iter().cloned().map(|identity| async move {
-            match self.read_lease(&identity, deadline).await {
-                Ok(read) => Ok((read.standing == Standing::Live).then_some((identity, read.record))),
-                Err(fault) if fault.kind == ErrorKind::Corrupt => {
-                    // One lease that another program has written over does not hide all others.
-                    tracing::warn!(%identity, error = %fault.message, "a server is left out of the list");
-                    Ok(None)
-                }
-                Err(fault) => Err(fault),
-            }
+            let read = self.read_lease(&identity, deadline).await?;
+            let live = read.record.filter(|_| read.standing == Standing::Live);
+            Ok::<_, Fault>(live.and_then(|record| record.lease(&identity)))
         }));
-        let live: Vec<_> = reads.buffered(AT_ONCE).try_collect().await?;
+        let leases: Vec<Option<Lease>> = reads.buffered(AT_ONCE).try_collect().await?;
         self.liveness
             .retain(|identity| identities.binary_search(identity).is_ok());
-        let mut leases = Vec::new();
-        for (identity, record) in live.into_iter().flatten() {
-            let lease = record.and_then(|record| record.lease(&identity));
-            leases.push(lease.ok_or_else(|| names::corrupt("a lease"))?);
-        }
         // A list may have lost an entry of ours with a replica; whoever renews puts it back.
         for identity in self.renewals.identities() {
             if identities.binary_search(&identity).is_err() {
                 self.list_member(&identity, deadline).await?;
             }
         }
-        Ok(leases)
+        Ok(leases.into_iter().flatten().collect())
     }
 
     /// The identities that may have a lease, sorted.
     pub(crate) async fn members(&self, deadline: Instant) -> Result<Vec<Identity>, Fault> {
         let lists = (0..SHARDS).map(|shard| async move {
             let object = self.objects.get(&key::members(shard), deadline).await?;
-            names::joined(&object)
+            Ok::<_, Fault>(names::joined(&object))
         });
         let lists = try_join_all(lists).await?;
         let names = lists.iter().flat_map(|names| names.keys());

@@ -18,7 +18,6 @@ use crate::hosts::{Host, Hosts};
 use crate::http::{Answer, Http, Request};
 use crate::key::percent_encode;
 use crate::multipart;
-use crate::names::corrupt;
 use crate::settings::Settings;
 
 /// Before the same node is asked again; doubles up to sixteen times that.
@@ -39,31 +38,23 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// What all siblings say. One that cannot be read beside others that can was written by another program: it is left out,
-    /// and gone with the next write. Where nothing can be read, the key is another program's, and nobody writes over it.
-    pub(crate) fn readable<T: DeserializeOwned>(&self, what: &str) -> Result<Vec<T>, Fault> {
+    /// What all siblings say. One that cannot be read was written by another program: it counts for nothing, and is gone with the
+    /// next write. Nobody could mend what it was, and an address must not stay unreachable for it.
+    pub(crate) fn readable<T: DeserializeOwned>(&self, what: &str) -> Vec<T> {
         self.readable_by(what, |value| serde_json::from_slice(value).ok())
     }
 
     /// The same with another way to read a value.
-    pub(crate) fn readable_by<T>(
-        &self,
-        what: &str,
-        read: impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<Vec<T>, Fault> {
+    pub(crate) fn readable_by<T>(&self, what: &str, read: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
         let values: Vec<T> = self.values.iter().filter_map(|value| read(value)).collect();
         let foreign = self.values.len() - values.len();
-        if foreign == 0 {
-            return Ok(values);
+        if foreign > 0 {
+            tracing::warn!(
+                foreign,
+                "values of {what} cannot be read and count for nothing: does another program use this bucket?"
+            );
         }
-        if values.is_empty() {
-            return Err(corrupt(what));
-        }
-        tracing::warn!(
-            foreign,
-            "siblings of {what} cannot be read and are left out: does another program use this bucket?"
-        );
-        Ok(values)
+        values
     }
 }
 
@@ -254,13 +245,14 @@ impl Objects {
             } else {
                 share
             };
-            if bare.contains("/keys/") {
+            let of_object = bare.contains("/keys/");
+            if of_object {
                 // The node gives up shortly before we do: so one whose replicas are silent is told from one that hangs.
                 request.target = format!("{bare}&timeout={}", (share - share / 8).as_millis().max(1));
             }
             let answer = self.http.send(&host, &request, share).await;
             drop(slot);
-            let mut fault = match answer.and_then(|answer| understood(&host.shown, answer)) {
+            let mut fault = match answer.and_then(|answer| understood(&host.shown, answer, of_object)) {
                 Ok(answer) => {
                     if host.succeeded() {
                         self.reunions.fetch_add(1, Ordering::Relaxed);
@@ -358,8 +350,16 @@ fn put(target: String, vclock: Option<String>, body: Bytes) -> Request {
     }
 }
 
-/// Whether the answer is one of those that mean what they say.
-fn understood(host: &str, answer: Answer) -> Result<Answer, Fault> {
+/// Whether the answer is one of those that mean what they say; `of_object` says that an object was asked for, or written.
+fn understood(host: &str, answer: Answer, of_object: bool) -> Result<Answer, Fault> {
+    // Riak shows no object without its vclock. What does is a page of something in between, and not a value that counts for nothing.
+    if of_object && answer.status == 200 && answer.vclock.is_none() {
+        let message =
+            format!("{host}: 200 without a vclock: is this Riak's HTTP interface, and nothing in between?");
+        return Err(Fault::new(ErrorKind::Unexpected, message)
+            .again(Again::Later)
+            .sent(true));
+    }
     let absent = answer.status == 404 && answer.is_text() && answer.body.starts_with(b"not found");
     if matches!(answer.status, 200 | 204 | 300) || absent {
         return Ok(answer);

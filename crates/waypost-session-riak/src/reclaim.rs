@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
-use waypost_session::{ErrorKind, Reclaimed};
+use waypost_session::Reclaimed;
 use waypost_types::{Address, Identity, Owner};
 
 use crate::RiakStore;
@@ -96,7 +96,7 @@ impl RiakStore {
                 let Some(name) = yard.journals.pop_front() else {
                     break;
                 };
-                let head = Head::of(&self.objects.get(&name.head(), deadline).await?)?.unwrap_or_default();
+                let head = Head::of(&self.objects.get(&name.head(), deadline).await?).unwrap_or_default();
                 yard.current = Some(Burial {
                     name,
                     pages: head.first..head.next,
@@ -149,7 +149,7 @@ impl RiakStore {
                     }
                 };
                 burial.page.insert(Page {
-                    left: journal::addresses(&read)?.into_iter().collect(),
+                    left: journal::addresses(&read).into_iter().collect(),
                     key,
                     vclock: read.vclock,
                     keep: BTreeSet::new(),
@@ -202,12 +202,7 @@ impl RiakStore {
         let _turn = self.turn(address).await;
         let key = key::session(address);
         let object = self.objects.get(&key, deadline).await?;
-        let view = match View::of(&object) {
-            Ok(view) => view,
-            // Another program has written over it: that is not ours to remove.
-            Err(fault) if fault.kind == ErrorKind::Corrupt => return Ok(GONE),
-            Err(fault) => return Err(fault),
-        };
+        let view = View::of(&object);
         let Some(record) = view.merged() else {
             return Ok(GONE);
         };
@@ -292,7 +287,7 @@ impl RiakStore {
         let lists = |key: fn(usize) -> String| async move {
             try_join_all((0..SHARDS).map(|shard| async move {
                 let object = self.objects.get(&key(shard), deadline).await?;
-                names::joined(&object)
+                Ok::<_, Fault>(names::joined(&object))
             }))
             .await
         };
@@ -310,18 +305,11 @@ impl RiakStore {
         let busy: BTreeSet<&Identity> = journals.iter().map(|(name, _)| &name.owner.identity).collect();
         let all: BTreeSet<&Identity> = members.keys().chain(busy.iter().copied()).collect();
         let reads = stream::iter(all.into_iter().cloned().map(|identity| async move {
-            match self.read_lease(&identity, deadline).await {
-                Ok(read) => {
-                    let read = self.end_dead(&identity, read, deadline).await?;
-                    Ok(Some((identity, read)))
-                }
-                // Whether that owner lives cannot be told: the others are seen to.
-                Err(fault) if fault.kind == ErrorKind::Corrupt => Ok(None),
-                Err(fault) => Err(fault),
-            }
+            let read = self.read_lease(&identity, deadline).await?;
+            let read = self.end_dead(&identity, read, deadline).await?;
+            Ok::<_, Fault>((identity, read))
         }));
-        let reads: Vec<Option<(Identity, Read)>> = reads.buffered(AT_ONCE).try_collect().await?;
-        let mut leases: BTreeMap<Identity, Read> = reads.into_iter().flatten().collect();
+        let mut leases: BTreeMap<Identity, Read> = reads.buffered(AT_ONCE).try_collect().await?;
         let gone = leases.iter().filter(|(identity, _)| !busy.contains(identity));
         let gone = gone.filter_map(|(identity, read)| {
             let number = *members.get(identity)?;
@@ -445,7 +433,7 @@ impl RiakStore {
         let owner = &journal.name.owner;
         let key = journal.name.page(first);
         let object = self.objects.get(&key, deadline).await?;
-        let addresses: Vec<Address> = journal::addresses(&object)?.into_iter().collect();
+        let addresses: Vec<Address> = journal::addresses(&object).into_iter().collect();
         let examined = stream::iter(addresses.iter().cloned().map(|address| async move {
             let examined = self.examine(owner, false, &address, deadline).await?;
             Ok::<_, Fault>(examined.keep.then_some(address))

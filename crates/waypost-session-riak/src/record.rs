@@ -111,11 +111,11 @@ impl View {
         Self { records, siblings }
     }
 
-    pub(crate) fn of(object: &Object) -> Result<Self, Fault> {
-        Ok(Self {
-            records: object.readable_by("the record of an address", Record::decode)?,
+    pub(crate) fn of(object: &Object) -> Self {
+        Self {
+            records: object.readable_by("the record of an address", Record::decode),
             siblings: object.values.len(),
-        })
+        }
     }
 
     /// The record that stands: the greatest, with what its siblings remember.
@@ -227,7 +227,7 @@ mod tests {
             values: records.iter().map(|record| record.encode().unwrap()).collect(),
             ..Object::default()
         };
-        View::of(&object).unwrap().merged().unwrap()
+        View::of(&object).merged().unwrap()
     }
 
     #[test]

@@ -154,9 +154,7 @@ impl RiakStore {
         asked: MonoTime,
         asked_wall: SystemTime,
     ) -> Result<Renewal, Fault> {
-        let merged = lease::merged(after)
-            .map_err(|fault| fault.sent(true))?
-            .unwrap_or_else(|| written.clone());
+        let merged = lease::merged(after).unwrap_or_else(|| written.clone());
         let newer = merged.incarnation > owner.incarnation.0;
         // Another process has the same number: it registered at the same moment and has won.
         let twin = merged.incarnation == owner.incarnation.0 && merged.nonce > written.nonce;

@@ -35,7 +35,7 @@ impl RiakStore {
 
     async fn view(&self, address: &Address, deadline: Instant) -> Result<(View, Option<String>), Fault> {
         let object = self.objects.get(&key::session(address), deadline).await?;
-        Ok((View::of(&object)?, object.vclock))
+        Ok((View::of(&object), object.vclock))
     }
 
     pub(crate) async fn claim_batch(
@@ -94,7 +94,7 @@ impl RiakStore {
                 .await
             {
                 Ok(object) => {
-                    let after = View::of(&object).map_err(|fault| fault.sent(true))?;
+                    let after = View::of(&object);
                     if after.has_siblings() {
                         self.tidy(&key, &after, object.vclock, deadline).await;
                     }
@@ -239,7 +239,7 @@ impl RiakStore {
                 Ok(object) => {
                     sent = true;
                     self.tell(untold, deadline).await;
-                    view = View::of(&object).map_err(|fault| fault.sent(true))?;
+                    view = View::of(&object);
                     vclock = object.vclock;
                 }
                 Err(fault) if fault.again == Again::AfterReading => {

@@ -22,6 +22,7 @@ async fn passing_failures_of_one_node_are_ridden_out() {
         RiakFault::NoPrimaries,
         RiakFault::WriteFailures,
         RiakFault::Crash,
+        RiakFault::Page,
         RiakFault::CutAnswer,
         RiakFault::HangUp,
     ] {
@@ -61,6 +62,7 @@ async fn every_call_ends_in_time_and_says_whether_it_may_have_been_applied() {
         (RiakFault::NoRoute, ErrorKind::Unavailable),
         (RiakFault::TimedOut, ErrorKind::Timeout),
         (RiakFault::Crash, ErrorKind::Unexpected),
+        (RiakFault::Page, ErrorKind::Unexpected),
     ] {
         nodes.disturb(0, fault, 1.0);
         let begin = Instant::now();

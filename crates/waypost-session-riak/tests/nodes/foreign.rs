@@ -1,6 +1,6 @@
 //! Other programs that write into the bucket.
 
-use waypost_session::{ErrorKind, Released, Renewal, SessionStore};
+use waypost_session::{Released, Renewal, SessionStore};
 use waypost_session_riak::RiakStore;
 use waypost_session_testkit::servers::riak::{RiakOptions, RiakStandIn};
 use waypost_types::{Address, Owner, Session};
@@ -96,44 +96,102 @@ async fn garbage_beside_leases_lists_journals_and_the_marker_disturbs_nobody() {
     assert_eq!(peers[0].owner, another);
 }
 
+/// Writes garbage in the place of what is there, as a client that has read it.
+async fn write_over(nodes: &RiakStandIn, key: &str, value: &str) {
+    let vclock = raw::vclock(nodes, key).await;
+    let answer = raw::ask(nodes, "PUT", key, &vclock, value).await;
+    assert!(answer.starts_with("HTTP/1.1 204"), "{key}: {answer}");
+    assert_eq!(siblings(nodes, key).await, 1);
+}
+
 #[tokio::test]
-async fn what_another_program_has_written_over_is_not_written_over_and_hides_nothing_else() {
+async fn a_session_that_another_program_has_written_over_is_free_and_claimed_anew() {
     let nodes = RiakOptions::new().start().await.unwrap();
     let store = open(&nodes).await;
-    let (owner, other) = (server(&store, "server").await, server(&store, "other").await);
+    let owner = server(&store, "server").await;
     let (lost, kept) = (address("lost"), address("kept"));
-    let claimed = store.claim(&owner, &lost).await.unwrap();
-    store.claim(&owner, &kept).await.unwrap();
-    for key in ["s%3Alost", "l%3Aother"] {
-        let vclock = raw::vclock(&nodes, key).await;
-        let answer = raw::ask(&nodes, "PUT", key, &vclock, "another program's").await;
-        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    let mut held = store.claim(&owner, &lost).await.unwrap().seq;
+    let kept_by = store.claim(&owner, &kept).await.unwrap().seq;
+    let kept_by = Some(Session::new(owner.clone(), kept_by));
+    let there = async || store.lookup_many(&[lost.clone(), kept.clone()]).await.unwrap();
+    for garbage in GARBAGE {
+        write_over(&nodes, "s%3Alost", garbage).await;
+        assert_eq!(there().await, [None, kept_by.clone()], "{garbage}");
+        let released = store.release(&owner, &lost, held).await.unwrap();
+        assert_eq!(released, Released::NotOwner, "{garbage}");
+        let restored = store.restore_many(&owner, &[(lost.clone(), held)]).await;
+        assert_eq!(restored.unwrap(), [waypost_session::Restored::Held], "{garbage}");
+        let back = Some(Session::new(owner.clone(), held));
+        assert_eq!(there().await, [back, kept_by.clone()], "{garbage}");
+
+        write_over(&nodes, "s%3Alost", garbage).await;
+        let claimed = store.claim(&owner, &lost).await.unwrap();
+        assert_eq!(claimed.displaced, None, "{garbage}");
+        assert!(claimed.seq > held, "{garbage}");
+        held = claimed.seq;
+        let back = Some(Session::new(owner.clone(), held));
+        assert_eq!(there().await, [back, kept_by.clone()], "{garbage}");
+        assert_eq!(siblings(&nodes, "s%3Alost").await, 1, "{garbage}");
     }
-    let error = store.lookup(&lost).await.unwrap_err();
-    assert!(
-        error.kind() == ErrorKind::Corrupt && error.to_string().contains("another program"),
-        "{error}"
-    );
-    assert_eq!(
-        store.claim(&owner, &lost).await.unwrap_err().kind(),
-        ErrorKind::Corrupt
-    );
-    let released = store.release(&owner, &lost, claimed.seq).await;
-    assert_eq!(released.unwrap_err().kind(), ErrorKind::Corrupt);
-    assert!(store.lookup(&kept).await.unwrap().is_some());
-    // One server's lease is gone, and the others are seen.
-    let peers = open(&nodes).await.peers().await.unwrap();
-    assert_eq!(peers.len(), 1);
-    assert_eq!(peers[0].owner, owner);
-    // Its next heartbeat puts it back.
-    assert_eq!(renew(&store, &other).await, Renewal::Renewed);
-    assert_eq!(store.peers().await.unwrap().len(), 2);
     // Nor do they keep the dead from being buried.
+    write_over(&nodes, "s%3Alost", "garbage").await;
     store.deregister(&owner).await.unwrap();
     let step = store.reclaim(100).await.unwrap();
     assert_eq!((step.removed, step.more), (1, false));
-    let there = raw::ask(&nodes, "GET", "s%3Alost", "", "").await;
-    assert!(there.ends_with("another program's"), "{there}");
+}
+
+/// Two clients that know nothing of Waypost and nothing of each other.
+#[tokio::test]
+async fn an_address_of_which_there_is_nothing_but_others_siblings_can_be_claimed() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let store = open(&nodes).await;
+    let owner = server(&store, "server").await;
+    litter(&nodes, "s%3Aa").await;
+    assert_eq!(store.lookup(&address("a")).await.unwrap(), None);
+    let claimed = store.claim(&owner, &address("a")).await.unwrap();
+    assert_eq!(claimed.displaced, None);
+    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    let held = store.lookup(&address("a")).await.unwrap();
+    assert_eq!(held, Some(Session::new(owner, claimed.seq)));
+}
+
+#[tokio::test]
+async fn leases_lists_and_journals_that_another_program_has_written_over_come_back() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = open(&nodes).await;
+    let (owner, other) = (server(&store, "server").await, server(&store, "other").await);
+    store.claim(&owner, &address("a")).await.unwrap();
+    store.claim(&other, &address("b")).await.unwrap();
+    for garbage in GARBAGE
+        .into_iter()
+        .chain([r#"{"i":1,"n":1,"c":1,"t":60000,"l":""}"#])
+    {
+        write_over(&nodes, "l%3Aother", garbage).await;
+        let peers = open(&nodes).await.peers().await.unwrap();
+        let owners: Vec<_> = peers.into_iter().map(|lease| lease.owner).collect();
+        assert_eq!(owners, std::slice::from_ref(&owner), "{garbage}");
+        // The next heartbeat puts it back; so does a new process of that name.
+        assert_eq!(renew(&store, &other).await, Renewal::Renewed, "{garbage}");
+        assert_eq!(store.peers().await.unwrap().len(), 2, "{garbage}");
+    }
+    write_over(&nodes, "l%3Aother", "garbage").await;
+    let next = server(&open(&nodes).await, "other").await;
+    assert!(next.incarnation > other.incarnation);
+    assert_eq!(renew(&store, &other).await, Renewal::Superseded(next.incarnation));
+    let lists = nodes.keys().into_iter().filter(|key| !key.starts_with("l:"));
+    for key in lists {
+        write_over(&nodes, &raw::encoded(&key), "garbage").await;
+    }
+    // Listed again by who renews it.
+    assert_eq!(renew(&store, &owner).await, Renewal::Renewed);
+    store.peers().await.unwrap();
+    let peers = open(&nodes).await.peers().await.unwrap();
+    assert!(peers.iter().any(|lease| lease.owner == owner), "{peers:?}");
+    let claimed = store.claim(&owner, &address("b")).await.unwrap();
+    let held = store.lookup(&address("b")).await.unwrap();
+    assert_eq!(held, Some(Session::new(owner.clone(), claimed.seq)));
+    store.deregister(&owner).await.unwrap();
+    while store.reclaim(100).await.unwrap().more {}
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ pub enum RiakFault {
     WriteFailures,
     /// 500 with a stack trace in HTML, as a node that is being stopped says.
     Crash,
+    /// 200 with a page in HTML to everything, as a proxy in between that has something else to show. Nothing is applied.
+    Page,
     /// No answer ever; a write is applied.
     Hang,
     /// The answer breaks off in the middle; a write is applied.

@@ -51,6 +51,7 @@ pub(super) fn of_fault(fault: RiakFault, request: &Request) -> Response {
             "Too Many write failures to satisfy W/DW\n",
         ),
         RiakFault::WriteFailures => text(503, "Service Unavailable", "R-value unsatisfied: 1/2\n"),
+        RiakFault::Page => html(200, "OK", "Back in a moment"),
         RiakFault::Crash => crash("{error,{error,badarg,[]}}"),
         RiakFault::TimedOut | RiakFault::Hang | RiakFault::CutAnswer | RiakFault::HangUp => {
             text(503, "Service Unavailable", "request timed out\n")
