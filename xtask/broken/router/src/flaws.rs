@@ -185,6 +185,22 @@ pub const FLAWS: &[Flaw] = &[
         )],
     },
     Flaw {
+        name: "lease counted from the answer",
+        edits: &[(
+            "node/leases.rs",
+            "self.renewed(now, &owners, at, &renewed)",
+            "self.renewed(now, &owners, if FLAW { now } else { at }, &renewed)",
+        )],
+    },
+    Flaw {
+        name: "refusal lets later ones overtake",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "if message.id != 0 && self.is_in_order(message) {",
+            "if message.id != 0 && (self.is_in_order(message) || FLAW) {",
+        )],
+    },
+    Flaw {
         name: "outcome forgotten",
         edits: &[(
             "endpoint/mod.rs",
