@@ -10,6 +10,7 @@ mod node;
 mod outbox;
 mod quick;
 mod settings;
+mod wake;
 
 pub use crate::assembly::Core;
 pub use crate::endpoint::{BroadcastOutcome, Completion, Endpoint, Event, Refusal, RequestToken};

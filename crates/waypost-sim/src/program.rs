@@ -95,6 +95,7 @@ impl World {
             }
             Event::Fenced { superseded } => {
                 process.is_fenced = true;
+                self.oracle.fenced(now, (id, process.life));
                 if *superseded {
                     process.held.clear();
                     self.oracle.is_given_up(None);

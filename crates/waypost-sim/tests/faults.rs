@@ -502,3 +502,28 @@ fn a_registration_that_is_asked_for_during_a_drain_is_answered() {
         Completion::Registered(Ok(_) | Err(Refusal::Draining))
     ));
 }
+
+/// A server sleeps for longer than its lease. A client of it connects elsewhere and leaves again, so that nobody holds it.
+#[test]
+fn a_client_that_came_and_left_elsewhere_while_its_server_slept_is_lost_to_it() {
+    for is_early in [true, false] {
+        let mut world = World::new(21);
+        let ids = mesh(&mut world, 3);
+        connect(&mut world, ids[0], &["x", "stays"]);
+        world.pause(ids[0]);
+        world.run_for(secs(if is_early { 2 } else { 14 }));
+        connect(&mut world, ids[1], &["x"]);
+        world.run_for(secs(14));
+        let left = world.disconnect(ids[1], "x");
+        world.wait(ids[1], left);
+        world.resume(ids[0]);
+        world.run_for(secs(8));
+        assert_eq!(fences(&world, ids[0], false), 1);
+        assert!(was_displaced(&world, ids[0], "x"), "early: {is_early}");
+        assert_eq!(world.holds(ids[0], "x"), None);
+        assert_eq!(acked(&mut world, ids[2], "c", "stays"), Outcome::Delivered);
+        world.run_for(secs(20));
+        assert_eq!(acked(&mut world, ids[2], "c", "x"), Outcome::NotConnected);
+        world.assert_store_is_true(["x", "stays"]);
+    }
+}

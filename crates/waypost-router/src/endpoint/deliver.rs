@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use waypost_types::{Address, MonoTime, Outcome};
+use waypost_types::{Address, MonoTime, Outcome, Seq};
 use waypost_wire::{Broadcast, Failed, Frame, Message};
 
 use super::dedupe::Seen;
 use super::{Endpoint, Event, RequestToken, SUM_OF_QUEUES};
-use crate::claim::is_stale;
+use crate::claim::{claim_of, is_stale};
 use crate::outbox::unpinned;
 
 impl<T> Endpoint<T> {
@@ -180,12 +180,30 @@ impl<T> Endpoint<T> {
     /// Sends back what waits for a claim of this client. The claim may be given to another before it is answered, and then
     /// this would come behind what that one has delivered.
     pub(super) fn send_back_held(&mut self, address: &Address) {
+        self.send_back_held_unless(address, |_| false);
+    }
+
+    /// The same where a claim by another server is the reason. What means a newer one waits on: it is for the claim under way,
+    /// which the store has answered already, and those behind it are about to be delivered.
+    pub(super) fn send_back_held_before(&mut self, address: &Address, seq: Seq) {
+        let by = claim_of(seq);
+        self.send_back_held_unless(address, |message| {
+            message.claim != 0 && is_stale(by, message.claim)
+        });
+    }
+
+    fn send_back_held_unless(&mut self, address: &Address, stays: impl Fn(&Message) -> bool) {
         let client = self.clients.get_mut(address);
         let Some(work) = client.and_then(|client| client.work.as_mut()) else {
             return;
         };
-        self.claim_held_bytes -= core::mem::take(&mut work.held_bytes);
-        for message in core::mem::take(&mut work.held) {
+        let (rest, over) = core::mem::take(&mut work.held).into_iter().partition(stays);
+        work.held = rest;
+        let over: VecDeque<Message> = over;
+        let bytes = over.iter().map(Message::cost).sum::<usize>();
+        work.held_bytes -= bytes;
+        self.claim_held_bytes -= bytes;
+        for message in over {
             self.bounce(message);
         }
     }

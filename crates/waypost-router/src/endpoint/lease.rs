@@ -9,6 +9,7 @@ use waypost_wire::{Frame, Message};
 use super::{Completion, Endpoint, Event, Refusal, Standing};
 use crate::outbox::unpinned;
 use crate::settings::{Settings, WhenStoreIsLost};
+use crate::wake::Wake;
 
 /// The lease as seen from here, and the messages that wait until it is known to be valid.
 #[derive(Debug)]
@@ -17,21 +18,23 @@ pub(crate) struct LeaseView {
     ping: Option<(u64, MonoTime)>,
     next_ping: MonoTime,
     heard_at: MonoTime,
+    pub(crate) wake: Wake,
     pub(crate) waiting: VecDeque<Message>,
     waiting_bytes: usize,
     waiting_bytes_max: usize,
 }
 
 impl LeaseView {
-    pub(crate) const fn new(waiting_bytes_max: usize) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             valid_until: MonoTime::ZERO,
             ping: None,
             next_ping: MonoTime::ZERO,
             heard_at: MonoTime::ZERO,
+            wake: Wake::new(settings),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            waiting_bytes_max,
+            waiting_bytes_max: settings.queue_bytes_max,
         }
     }
 
@@ -94,7 +97,10 @@ impl LeaseView {
 
     pub(crate) fn next_timeout(&self, settings: &Settings) -> Option<MonoTime> {
         match self.ping {
-            Some((_, sent_at)) => Some(sent_at.max(self.heard_at) + settings.lease_term),
+            Some((_, sent_at)) => {
+                let patience = sent_at.max(self.heard_at) + settings.lease_term;
+                Some(patience.min(self.wake.look_by()))
+            }
             None => Some(self.next_ping),
         }
     }
@@ -135,6 +141,7 @@ impl<T> Endpoint<T> {
     }
 
     pub(super) fn on_pong(&mut self, now: MonoTime, token: u64, lease_ms: u64, store_unavailable: bool) {
+        self.lease.wake.see(now);
         let Some((_, sent_at)) = self.lease.ping.take_if(|(asked, _)| *asked == token) else {
             return;
         };
@@ -153,7 +160,10 @@ impl<T> Endpoint<T> {
         }
         if store_unavailable {
             self.lease.next_ping = now + self.settings.heartbeat.min(Duration::from_millis(500));
-            if self.settings.when_store_is_lost == WhenStoreIsLost::Serve {
+            if self.lease.wake.is_from_before(sent_at) {
+                // It may have lain here for as long as this process slept.
+                self.ping(now);
+            } else if self.settings.when_store_is_lost == WhenStoreIsLost::Serve {
                 self.lease.valid_until = self.lease.valid_until.max(now + self.settings.heartbeat);
             }
         }

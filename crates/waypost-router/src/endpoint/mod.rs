@@ -197,7 +197,7 @@ impl<T> Endpoint<T> {
             dedupe: Dedupe::new(seed, settings.in_flight_max),
             inbox: Inbox::new(settings.inbox_bytes_max, settings.stall * 10),
             client_inboxes: ClientInboxes::new(seed),
-            lease: LeaseView::new(settings.queue_bytes_max),
+            lease: LeaseView::new(&settings),
             questions: map(seed),
             connecting: std::collections::BTreeSet::new(),
             next_token: 0,
@@ -593,6 +593,7 @@ impl<T> Endpoint<T> {
 
     /// Does what has come due.
     pub fn handle_timeout(&mut self, now: MonoTime) {
+        self.lease.wake.see(now);
         while let Some(id) = self.sends.due(now) {
             let Some(pending) = self.sends.get_mut(id) else {
                 continue;

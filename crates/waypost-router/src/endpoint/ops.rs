@@ -251,7 +251,7 @@ impl<T> Endpoint<T> {
         // The answer says that all that came before is dealt with: what waited for the claim under way may not come behind
         // what the winner delivers now.
         if is_lost {
-            self.send_back_held(&displaced.address);
+            self.send_back_held_before(&displaced.address, displaced.seq);
         }
     }
 

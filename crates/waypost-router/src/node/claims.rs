@@ -290,6 +290,7 @@ impl Router {
 
     /// The datastore has answered an operation, or failed.
     pub fn store_done(&mut self, now: MonoTime, token: u64, reply: Result<StoreReply, StoreFailure>) {
+        self.leases.wake.see(now);
         self.ways.forget();
         let Some(asked) = self.queues.in_flight.remove(&token) else {
             return;
@@ -453,6 +454,24 @@ impl Router {
     pub(super) fn audit_later(&mut self, now: MonoTime, address: Address, said: Said) {
         if self.queues.audits_later.len() < LATER_MAX {
             self.queues.audits_later.push_back((now, address, said));
+        }
+    }
+
+    /// A server has attached anew, and may have come to hold elsewhere what it once said that it does not.
+    pub(super) fn doubt_denials(&mut self) {
+        let later = self.queues.audits_later.iter_mut().map(|(_, _, said)| said);
+        let soon = self.queues.audits.iter_mut().map(|(_, said)| said);
+        let asked = self
+            .queues
+            .in_flight
+            .values_mut()
+            .filter_map(|asked| match asked {
+                Asked::Audit(questions) => Some(questions),
+                _ => None,
+            });
+        let asked = asked.flatten().map(|(_, said)| said);
+        for said in later.chain(soon).chain(asked) {
+            *said = Said::Nothing;
         }
     }
 

@@ -11,6 +11,7 @@ use super::links::Link;
 use super::{LinkId, OwnerKey, Router, StoreFailure, StoreOp, StoreReply};
 use crate::map::{Map, map};
 use crate::settings::Settings;
+use crate::wake::Wake;
 
 /// How many records of dead servers one step removes.
 const RECLAIM_BUDGET: usize = 256;
@@ -25,6 +26,11 @@ pub(crate) struct Leases {
     renewing: usize,
     /// The last renewal failed, so that nothing is known.
     store_lost: bool,
+    pub(super) wake: Wake,
+    /// When the store has answered a question about leases last.
+    answered_at: Option<MonoTime>,
+    /// Until when servers whose leases have lapsed while the store was away may be about to put back what they hold.
+    coming_back_until: MonoTime,
     generation: Option<u64>,
     /// Readings of the leases, numbered: the one asked for last, whether it is under way, and whether another is wanted.
     round: u64,
@@ -54,6 +60,9 @@ impl Leases {
             next_heartbeat: MonoTime::ZERO,
             renewing: 0,
             store_lost: false,
+            wake: Wake::new(settings),
+            answered_at: None,
+            coming_back_until: MonoTime::ZERO,
             generation: None,
             round: 0,
             reading: false,
@@ -191,6 +200,9 @@ impl Router {
         asked: Asked,
         reply: Result<StoreReply, StoreFailure>,
     ) {
+        if reply.is_ok() {
+            self.note_answer(now);
+        }
         match (asked, reply) {
             (Asked::Register { link, identity, at }, Ok(StoreReply::Registered(incarnation))) => {
                 let is_asked_for = self.links.get(&link).is_some_and(Link::is_heard);
@@ -220,6 +232,14 @@ impl Router {
             (Asked::Renew { owners, at }, Ok(StoreReply::Renewed(renewed))) => {
                 self.renewed(now, &owners, at, &renewed)
             }
+            (Asked::Renew { at, .. }, _) if self.leases.wake.is_from_before(at) => {
+                // Nothing is known of how the store is now.
+                self.leases.renewing -= 1;
+                self.leases.store_lost = true;
+                if self.leases.renewing == 0 {
+                    self.renew(now);
+                }
+            }
             (Asked::Renew { .. }, _) => {
                 self.leases.renewing -= 1;
                 self.leases.store_lost = true;
@@ -238,6 +258,21 @@ impl Router {
             }
             _ => {}
         }
+    }
+
+    /// The store has answered. If it was silent for so long that leases have lapsed for want of a renewal, their servers
+    /// live all the same, and register anew and put back what they hold within a lease term, the store answering.
+    fn note_answer(&mut self, now: MonoTime) {
+        let term = self.settings.lease_term;
+        let silence = self.leases.answered_at.replace(now).map(|at| now.since(at));
+        if silence.is_some_and(|silence| silence >= term.saturating_sub(self.settings.heartbeat)) {
+            self.leases.coming_back_until = now + term;
+        }
+    }
+
+    /// Whether it may be for the loss of leases alone that the store names nobody.
+    pub(super) fn are_leases_coming_back(&self, now: MonoTime) -> bool {
+        now < self.leases.coming_back_until
     }
 
     fn admit(&mut self, now: MonoTime, link: LinkId, owner: Owner, at: MonoTime, is_new: bool) {
@@ -260,6 +295,7 @@ impl Router {
             // What is lost is noticed by comparison with this, from now on. And a lease that has been renewed is one that a
             // server was admitted by.
             self.renew_these(now, &[key]);
+            self.tell_absent(now);
         }
     }
 
@@ -304,6 +340,7 @@ impl Router {
             .replace(generation)
             .is_some_and(|before| before != generation)
         {
+            self.absent.forget();
             self.restore_all();
         }
     }
@@ -477,6 +514,7 @@ impl Router {
         }
         self.judge_suspects(round);
         self.tell_untold(now, round, true);
+        self.tell_absent(now);
         self.release_stranded(now, round, true);
         self.view_is_fresh(now, round);
     }

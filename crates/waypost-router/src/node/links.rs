@@ -525,6 +525,7 @@ impl Router {
             link.attaching = false;
         }
         self.attached_by(now, id, key);
+        self.doubt_denials();
         // It says by this link what it still wants.
         self.queues.claims.forget(key);
         let location = self.location.clone();

@@ -3,11 +3,13 @@
 //! A broker is a node whose peers are remote; a server of the mesh is a node with one peer in the same process. Both are
 //! this router; see [`Core`](crate::Core) for how the second is put together.
 
+mod absent;
 mod attachments;
 mod away;
 mod broadcast;
 mod checks;
 mod claims;
+mod gone;
 mod leases;
 mod links;
 mod load;
@@ -111,6 +113,7 @@ pub struct Router {
     /// The newest life and attachment of each server, where that is known.
     attachments: Map<Identity, (Incarnation, u32)>,
     routes: Map<Address, Route>,
+    gone: gone::Gone,
     ways: ways::Ways,
     remote_routes: usize,
     /// Addresses with a look-up that is due later, after a bounce.
@@ -125,6 +128,8 @@ pub struct Router {
     takeovers: BTreeMap<u64, Takeover>,
     /// Displacements to be told, by the reading of the leases that says where.
     untold: VecDeque<(u64, takeover::Untold)>,
+    /// Those whose losers live no more, and may come back.
+    absent: absent::Absent,
     /// Echoes owed: the link and token of the question by the token of ours.
     relays: BTreeMap<u64, Relay>,
     broadcasts: Broadcasts,
@@ -193,6 +198,7 @@ impl Router {
             owner_index: map(seed),
             attachments: map(seed),
             routes: map(seed),
+            gone: gone::Gone::new(seed),
             ways: ways::Ways::default(),
             remote_routes: 0,
             again: BTreeSet::new(),
@@ -203,6 +209,7 @@ impl Router {
             leases: Leases::new(&settings),
             takeovers: BTreeMap::new(),
             untold: VecDeque::new(),
+            absent: absent::Absent::new(seed),
             relays: BTreeMap::new(),
             broadcasts: Broadcasts::default(),
             tick_at: None,
@@ -307,6 +314,7 @@ impl Router {
 
     /// Does what has come due.
     pub fn handle_timeout(&mut self, now: MonoTime) {
+        self.leases.wake.see(now);
         self.ways.forget();
         self.heartbeat(now);
         self.look_after_away(now);

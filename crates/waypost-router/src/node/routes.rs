@@ -56,8 +56,12 @@ pub(crate) struct Waiting {
     pub(crate) looking_up: bool,
     /// A look-up is due later.
     pub(crate) again: bool,
-    /// The path to a server is being cleared.
+    /// The path to a server is being cleared, to this one.
     pub(crate) clearing: bool,
+    clearing_to: Option<OwnerKey>,
+    /// A server that has sent messages back while something else was under way, and the claim that they named. Others may
+    /// still be on their way there or back, so nothing goes on before that path has been cleared too.
+    uncleared: Option<(Option<OwnerKey>, u32)>,
     /// What was known when that began, and is to be forgotten when it ends.
     void: Option<(OwnerKey, Seq)>,
     /// Messages wait for a fresh view of the leases.
@@ -124,8 +128,9 @@ impl Waiting {
     }
 
     /// The path to the server that is known is cleared: nothing more goes there, whatever is known.
-    pub(super) const fn begin_clearing(&mut self) {
+    pub(super) const fn begin_clearing(&mut self, to: Option<OwnerKey>) {
         self.clearing = true;
+        self.clearing_to = to;
         self.void = self.known;
     }
 
@@ -155,6 +160,8 @@ impl Waiting {
 
 /// How long to wait before an address is looked up again whose server, named by the store, does not hold it.
 const BOUNCE_PAUSE: Duration = Duration::from_millis(20);
+/// The same for one that nobody holds, while servers may still be about to put back what they hold.
+const COME_BACK_PAUSE: Duration = Duration::from_millis(100);
 
 impl Router {
     /// Sends a message on to where its address is, or keeps it until that is known.
@@ -184,6 +191,7 @@ impl Router {
                 };
                 let waiting = Waiting {
                     looking_up: true,
+                    went_by: self.gone.way(address.as_str()),
                     ..Waiting::default()
                 };
                 self.routes
@@ -258,6 +266,12 @@ impl Router {
         parcel.back_from = from;
         waiting.bounced_from = from.map(|from| (from, by));
         let fresh = was_at || waiting.is_settled();
+        let is_cleared = waiting.clearing && waiting.clearing_to == from;
+        if fresh {
+            waiting.begin_clearing(from);
+        } else if !is_cleared {
+            waiting.uncleared = Some((from, by));
+        }
         self.put_back(now, &address, parcel, false);
         if fresh {
             self.clear_path(now, &address, from);
@@ -275,7 +289,7 @@ impl Router {
         let went_by = match self.routes.get(parcel.message.to()) {
             Some(Route::At { owner, seq }) => Some((*owner, *seq)),
             Some(Route::Waiting(waiting)) => waiting.went_by,
-            None => None,
+            None => self.gone.way(parcel.message.to()),
         };
         went_by.is_some_and(|(owner, seq)| {
             let is_claimed_since = by != 0 && seq.0 != 0 && claim_of(seq) != by;
@@ -340,7 +354,7 @@ impl Router {
             let waiting = Waiting {
                 known,
                 is_hearsay,
-                went_by: known,
+                went_by: known.or_else(|| self.gone.way(address.as_str())),
                 ..Waiting::default()
             };
             self.routes
@@ -352,9 +366,19 @@ impl Router {
         }
     }
 
+    /// Clears the path to a server that has sent messages back while something else was under way. What has become known
+    /// meanwhile stands, unless it is the claim that the server has denied.
+    fn clear_late(&mut self, now: MonoTime, address: &Address, from: Option<OwnerKey>, by: u32) {
+        let (waiting, _) = self.unsettle(address);
+        waiting.begin_clearing(from);
+        waiting.void = waiting
+            .void
+            .filter(|(owner, seq)| Some(*owner) == from && (by == 0 || claim_of(*seq) == by));
+        self.clear_path(now, address, from);
+    }
+
     /// Asks the server that an address was at to say when everything sent to it has been dealt with.
     fn clear_path(&mut self, now: MonoTime, address: &Address, owner: Option<OwnerKey>) {
-        self.unsettle(address).0.begin_clearing();
         let link = owner.and_then(|owner| {
             let entry = self.entry(owner);
             let peer = entry.attached.map(|link| (link, None));
@@ -394,7 +418,8 @@ impl Router {
         };
         waiting.clearing = false;
         // A claim that was heard of meanwhile stands.
-        if waiting.known == waiting.void.take() {
+        let void = waiting.void.take();
+        if void.is_some() && waiting.known == void {
             waiting.known = None;
         }
         self.settle(now, address);
@@ -477,6 +502,11 @@ impl Router {
         if !waiting.is_settled() {
             return;
         }
+        if let Some((from, by)) = waiting.uncleared.take()
+            && !waiting.is_empty()
+        {
+            return self.clear_late(now, address, from, by);
+        }
         if (waiting.known.is_some() || waiting.is_empty()) && core::mem::take(&mut waiting.keeps) {
             self.queues.restoring = self.queues.restoring.saturating_sub(1);
         }
@@ -499,6 +529,9 @@ impl Router {
                 }
             }
         } else if waiting.is_empty() {
+            if let Some(way) = waiting.went_by {
+                self.gone.note(address.clone(), way);
+            }
             self.routes.remove(address);
         } else {
             waiting.looking_up = true;
@@ -528,8 +561,14 @@ impl Router {
         };
         waiting.looking_up = false;
         let was_checked = self.leases.checked.remove(address);
+        let is_restoring = waiting.restoring > 0;
         let session = match found {
             Ok(Some(session)) => session,
+            // It has been announced since the store was asked: the restore tells.
+            Ok(None) if is_restoring => return,
+            Ok(None) if self.are_leases_coming_back(now) => {
+                return self.look_up_soon(now, address, COME_BACK_PAUSE);
+            }
             Ok(None) => return self.nobody_for_asked(now, address),
             Err(()) => return self.nobody(now, address, Outcome::StoreUnavailable),
         };
@@ -565,8 +604,7 @@ impl Router {
             waiting.denied = (by == claim_of(session.seq)).then_some(session.seq);
             // The store still names the server that says no: what that is doing will be there in a moment. If not, the
             // messages come back until they have used up their hops.
-            waiting.again = true;
-            self.again.insert((now + BOUNCE_PAUSE, address.clone()));
+            self.look_up_soon(now, address, BOUNCE_PAUSE);
             // Or the server has gone to another node.
             self.refresh_peers();
             return;
@@ -584,6 +622,13 @@ impl Router {
             self.ask_peer(key, address);
         }
         self.settle(now, address);
+    }
+
+    fn look_up_soon(&mut self, now: MonoTime, address: &Address, pause: Duration) {
+        if let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) {
+            waiting.again = true;
+            self.again.insert((now + pause, address.clone()));
+        }
     }
 
     /// The leases have been read: addresses whose owners were unknown are looked up again.
@@ -634,11 +679,14 @@ impl Router {
 
     /// Takes an entry out if it names this server.
     pub(super) fn forget_route(&mut self, address: &str, owner: OwnerKey) {
-        if let Some(Route::At { owner: at, .. }) = self.routes.get(address)
+        if let Some(Route::At { owner: at, seq }) = self.routes.get(address)
             && *at == owner
         {
+            let way = (owner, *seq);
             self.count_out(owner);
-            self.routes.remove(address);
+            if let Some((address, _)) = self.routes.remove_entry(address) {
+                self.gone.note(address, way);
+            }
         }
     }
 

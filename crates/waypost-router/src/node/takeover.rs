@@ -1,7 +1,7 @@
 //! Takeovers: the server that held a client is told that another one does now, and stops delivering to it before the
 //! winner begins.
 
-use waypost_types::{Address, MonoTime, Seq, Session};
+use waypost_types::{Address, MonoTime, Owner, Seq, Session};
 use waypost_wire::{Displaced, Frame};
 
 use super::claims::Said;
@@ -51,11 +51,6 @@ impl Router {
             .view
             .get(&loser.owner.identity)
             .is_some_and(|lease| lease.owner.incarnation > loser.owner.incarnation);
-        if is_dead {
-            return self.finish_claims(now, owner, vec![(address, seq)]);
-        }
-        self.queues.traffic.note_takeover(now);
-        let id = self.token();
         let by = self.entry(owner).owner.identity.clone();
         let displaced = Displaced {
             token: 0,
@@ -64,6 +59,12 @@ impl Router {
             seq,
             by,
         };
+        if is_dead {
+            self.absent.note(displaced);
+            return self.finish_claims(now, owner, vec![(address, seq)]);
+        }
+        self.queues.traffic.note_takeover(now);
+        let id = self.token();
         let deadline = now + self.settings.takeover_wait;
         self.takeovers.insert(
             id,
@@ -95,8 +96,11 @@ impl Router {
             (Some(link), _) => Some(link),
             (None, Some(location)) if location != self.location => self.link_to(now, &location),
             (None, Some(_)) => None,
-            // Not among the living: nobody is left to be told.
-            (None, None) => return self.finish_takeover(now, untold.takeover),
+            // Not among the living: nobody is left to be told, unless it only sleeps.
+            (None, None) => {
+                self.absent.note(untold.displaced);
+                return self.finish_takeover(now, untold.takeover);
+            }
         };
         let Some(link) = link else {
             return self.tell_later(now, untold);
@@ -142,6 +146,41 @@ impl Router {
                 self.forget_route(address.as_str(), loser);
             }
             _ => {}
+        }
+    }
+
+    /// The leases have been read, or a server was admitted: who was thought dead and lives again, by a newer incarnation
+    /// perhaps, hears of what it has lost. Nobody waits for that any more.
+    pub(super) fn tell_absent(&mut self, now: MonoTime) {
+        if self.absent.is_empty() {
+            return;
+        }
+        let living: Vec<Owner> = self
+            .leases
+            .view
+            .values()
+            .map(|lease| lease.owner.clone())
+            .collect();
+        for owner in living {
+            let told = self.absent.take(&owner.identity);
+            if told.is_empty() {
+                continue;
+            }
+            let loser = self.intern(&owner);
+            for displaced in told {
+                let displaced = Displaced {
+                    owner: owner.clone(),
+                    ..displaced
+                };
+                self.tell_loser(
+                    now,
+                    Untold {
+                        loser,
+                        displaced,
+                        takeover: 0,
+                    },
+                );
+            }
         }
     }
 
@@ -229,7 +268,7 @@ impl Router {
         }
         if at_loser {
             // What this node sends to the client from now on waits until the loser has dealt with what it has.
-            self.unsettle(&address).0.begin_clearing();
+            self.unsettle(&address).0.begin_clearing(Some(key));
             // A check of what is held may have put the session back meanwhile.
             self.audit_later(now, address.clone(), Said::Nothing);
         }

@@ -1,5 +1,6 @@
 //! What one machine does when things come in an order that whole clusters seldom show; frame by frame.
 
+mod back;
 mod requests;
 
 use core::time::Duration;

@@ -70,6 +70,8 @@ pub(super) struct Sends {
     reached: BTreeMap<(Life, String), MonoTime>,
     open: BTreeSet<Ticket>,
     ended: BTreeSet<Ticket>,
+    /// When each life was told last that its lease is over.
+    fenced: BTreeMap<Life, MonoTime>,
     outcomes: BTreeMap<&'static str, u64>,
 }
 
@@ -113,6 +115,11 @@ impl Oracle {
             let (by, to, waited) = (sent.by, sent.to.clone(), sent.at < now);
             self.best_effort_taken_in(now, ticket, by, &to, waited);
         }
+    }
+
+    /// A server has been told that its lease is over.
+    pub(crate) fn fenced(&mut self, now: MonoTime, life: Life) {
+        self.sends.fenced.insert(life, now);
     }
 
     /// Whether an acked message of this process to this address lacks its outcome.
@@ -269,6 +276,11 @@ impl Oracle {
                 || (self.was_calm_but_for(Trouble::Store, sent.at) && self.is_known(sent)));
         let is_calm = reaches || self.was_calm(sent.at);
         let is_clear = is_calm && self.is_settled_since(sent.at, &sent.to);
+        // What was on its way when its sender was fenced can be followed no more.
+        let is_fenced = self.sends.fenced.get(&sent.by).is_some_and(|at| sent.at <= *at);
+        if is_fenced && outcome == Outcome::Unknown && !self.was_calm(sent.at) {
+            return;
+        }
         // One that had to wait for room may have used up its time.
         let has_waited = sent.taken_in.is_none_or(|at| at > sent.at);
         if !is_clear || has_waited || (self.is_tight && outcome == Outcome::Overloaded) {

@@ -7,6 +7,7 @@
 
 mod plan;
 mod run;
+mod tail;
 mod trouble;
 mod work;
 
@@ -98,6 +99,7 @@ impl Story {
             }
             self.judge();
         }
+        self.end();
     }
 
     fn trouble(&mut self) {

@@ -8,7 +8,7 @@ impl Story {
         self.servers[self.rng.below(self.servers.len())]
     }
 
-    fn address(&mut self) -> &'static str {
+    pub(super) fn address(&mut self) -> &'static str {
         ADDRESSES[self.rng.below(self.plan.addresses)]
     }
 

@@ -185,6 +185,22 @@ pub const FLAWS: &[Flaw] = &[
         )],
     },
     Flaw {
+        name: "lease counted from the answer",
+        edits: &[(
+            "node/leases.rs",
+            "self.renewed(now, &owners, at, &renewed)",
+            "self.renewed(now, &owners, if FLAW { now } else { at }, &renewed)",
+        )],
+    },
+    Flaw {
+        name: "refusal lets later ones overtake",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "if message.id != 0 && self.is_in_order(message) {",
+            "if message.id != 0 && (self.is_in_order(message) || FLAW) {",
+        )],
+    },
+    Flaw {
         name: "outcome forgotten",
         edits: &[(
             "endpoint/mod.rs",
@@ -508,8 +524,8 @@ pub const FLAWS: &[Flaw] = &[
         name: "dedupe forgets one too many",
         edits: &[(
             "endpoint/dedupe.rs",
-            "window.seen.split_off(&floor)",
-            "window.seen.split_off(&(floor + u64::from(FLAW)))",
+            "self.seen.front().is_some_and(|entry| entry.id < floor)",
+            "self.seen.front().is_some_and(|entry| entry.id < floor + u64::from(FLAW))",
         )],
     },
     Flaw {
@@ -566,14 +582,6 @@ pub const FLAWS: &[Flaw] = &[
             "endpoint/lease.rs",
             "            self.bounce(message);\n        }\n        for id in self.sends.ids() {",
             "            if FLAW {\n                self.inbox.offer(Event::Message(message));\n                continue;\n            }\n            self.bounce(message);\n        }\n        for id in self.sends.ids() {",
-        )],
-    },
-    Flaw {
-        name: "waits beyond its deadline",
-        edits: &[(
-            "node/routes.rs",
-            "queue.front().is_some_and(|parcel| parcel.expires <= now)",
-            "queue.front().is_some_and(|parcel| parcel.expires <= now && !FLAW)",
         )],
     },
     Flaw {
