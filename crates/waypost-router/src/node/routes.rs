@@ -330,7 +330,7 @@ impl Router {
         if store_answered {
             self.settle(now, address);
         } else {
-            self.nobody(now, address, Outcome::Unreachable);
+            self.nobody(now, address, Outcome::StoreUnavailable);
         }
     }
 
