@@ -606,7 +606,7 @@ impl<T> Endpoint<T> {
             } else if self.out.room(now) != Room::Yes {
                 // Behind a full queue another copy helps nobody.
             } else {
-                self.transmit(now, id);
+                self.transmit_unless_on_its_way(now, id);
             }
         }
         if self.attach_again_at.is_some_and(|due| due <= now) && self.link_up {

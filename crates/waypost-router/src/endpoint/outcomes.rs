@@ -9,13 +9,15 @@ use super::{Completion, Endpoint};
 impl<T> Endpoint<T> {
     pub(super) fn on_outcomes(&mut self, now: MonoTime, outcomes: Outcomes) {
         for id in outcomes.delivered {
-            let waits = self.sends.get_mut(id).map(|pending| {
-                pending.delivered = true;
-                pending.message.request
-            });
-            if waits == Some(false) {
+            let Some(pending) = self.sends.get_mut(id) else {
+                continue;
+            };
+            pending.delivered = true;
+            let (waits, next) = (pending.message.request, pending.next);
+            if !waits {
                 self.finish(id, Outcome::Delivered);
             }
+            self.send_next(now, next);
         }
         for Failed {
             id,
@@ -46,25 +48,39 @@ impl<T> Endpoint<T> {
             pending.failure = Some(outcome);
             // Another copy may have arrived, or may still: its answer is waited for until this one would be sent again.
             if pending.failed >= pending.attempts {
+                let next = pending.next;
                 self.finish(id, outcome);
+                self.send_next(now, next);
             }
         }
     }
 
-    /// A message was refused because the one before it is missing: send that first, then this.
+    /// A message has its outcome: sends those after it to the same client again that were refused because it was missing.
+    fn send_next(&mut self, now: MonoTime, mut id: u64) {
+        while let Some(pending) = self.sends.get_mut(id)
+            && pending.is_refused()
+        {
+            let next = pending.next;
+            self.transmit(now, id);
+            id = next;
+        }
+    }
+
+    /// A message was refused because the one before it is missing: send that first, then this. Where that is on its way, this
+    /// waits for its outcome.
     pub(super) fn resend_in_order(&mut self, now: MonoTime, id: u64) {
         let to = match self.sends.get_mut(id) {
             Some(pending) if !pending.delivered => pending.message.to().to_owned(),
             _ => return,
         };
-        let pause = core::time::Duration::from_millis(20);
+        let patience = self.settings.retransmit_after;
         let before: Vec<u64> = self
             .sends
             .ids()
             .into_iter()
             .take_while(|earlier| *earlier < id)
             .collect();
-        let mut on_its_way = false;
+        let mut arrives_by = None;
         for earlier in before {
             let Some(pending) = self.sends.get_mut(earlier) else {
                 continue;
@@ -72,17 +88,26 @@ impl<T> Endpoint<T> {
             if pending.message.to() != to || pending.delivered {
                 continue;
             }
-            if pending.sent_at.is_some_and(|sent_at| now.since(sent_at) < pause) {
-                on_its_way = true;
-            } else {
-                self.transmit(now, earlier);
+            match pending.copy_arrives_by(patience) {
+                Some(by) if now < by => arrives_by = arrives_by.max(Some(by)),
+                _ if arrives_by.is_none() => self.transmit(now, earlier),
+                _ => {}
             }
         }
-        if on_its_way {
+        match arrives_by {
             // To send this at once would have it refused again and again until the other one has arrived.
-            self.sends.set_due(id, now + pause);
-        } else {
-            self.transmit(now, id);
+            Some(by) => self.sends.set_due(id, by),
+            None => self.transmit_unless_on_its_way(now, id),
+        }
+    }
+
+    /// While a copy of it may still arrive, another one could be delivered at another server, if its client moves between them.
+    pub(super) fn transmit_unless_on_its_way(&mut self, now: MonoTime, id: u64) {
+        let patience = self.settings.retransmit_after;
+        let pending = self.sends.get_mut(id);
+        match pending.and_then(|pending| pending.copy_arrives_by(patience)) {
+            Some(by) if now < by => self.sends.set_due(id, by),
+            _ => self.transmit(now, id),
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct Pending<T> {
     pub(crate) delivered: bool,
     /// The messages to the same client before and after this one; 0: none.
     previous: u64,
-    next: u64,
+    pub(crate) next: u64,
     /// Of the address it is for.
     hash: u64,
 }
@@ -306,6 +306,20 @@ impl<T> Sends<T> {
             .filter(|(_, pending)| pending.is_some())
             .map(|(at, _)| self.floor + at as u64)
             .collect()
+    }
+}
+
+impl<T> Pending<T> {
+    /// By when the newest copy has arrived or is lost; `None` when all have come to nothing for certain, or there is none.
+    pub(crate) fn copy_arrives_by(&self, patience: Duration) -> Option<MonoTime> {
+        self.sent_at
+            .filter(|_| self.failed < self.attempts)
+            .map(|sent_at| sent_at + patience)
+    }
+
+    /// Whether all copies were refused because an earlier message was missing.
+    pub(crate) const fn is_refused(&self) -> bool {
+        self.attempts > 0 && self.failed >= self.attempts && self.failure.is_none() && !self.delivered
     }
 }
 

@@ -1,12 +1,12 @@
-//! When a request is acknowledged.
+//! When a request is acknowledged, and when a message is sent again.
 
 use core::time::Duration;
 
 use waypost_router::{Endpoint, Event, RequestToken, Settings};
-use waypost_types::Seq;
-use waypost_wire::Frame;
+use waypost_types::{Outcome, Seq};
+use waypost_wire::{Failed, Frame, Outcomes};
 
-use super::{NOW, addr, displaced, owner, sent, server, to};
+use super::{NOW, addr, bodies, displaced, owner, sent, server, to};
 
 /// A server that holds `x` and has had these requests for it.
 fn asked(ids: core::ops::Range<u64>) -> (Endpoint<&'static str>, Vec<RequestToken>) {
@@ -102,4 +102,54 @@ fn a_request_is_acknowledged_together_with_what_is_acknowledged_at_once() {
     let mut ids = acked(&sent(&mut endpoint));
     ids.sort_unstable();
     assert_eq!(ids, [1, 2]);
+}
+
+/// Where the client moves meanwhile, two copies could be delivered at two servers.
+#[test]
+fn one_that_may_still_arrive_is_not_sent_again_for_those_behind_it() {
+    let mut endpoint = server();
+    let deadline = NOW + Duration::from_secs(5);
+    for body in ["first", "second", "third"] {
+        endpoint
+            .send_acked(NOW, to("x", body), false, deadline, body)
+            .unwrap();
+    }
+    assert_eq!(
+        bodies(&sent(&mut endpoint)),
+        [b"first" as &[u8], b"second", b"third"]
+    );
+    let refused = |id| Failed {
+        id,
+        outcome: Outcome::Unknown,
+        to: addr("x"),
+        count: 1,
+        out_of_order: true,
+    };
+    let said = |delivered: &[u64], failed: Vec<Failed>| {
+        Frame::Outcomes(Outcomes {
+            origin: 0,
+            delivered: delivered.to_vec(),
+            failed,
+        })
+    };
+    let later = NOW + Duration::from_millis(100);
+    endpoint.handle_frame(later, said(&[], vec![refused(2), refused(3)]));
+    endpoint.handle_timeout(later + Duration::from_millis(100));
+    assert_eq!(
+        bodies(&sent(&mut endpoint)),
+        [] as [&[u8]; 0],
+        "all wait for the first one"
+    );
+    endpoint.handle_frame(later, said(&[1], Vec::new()));
+    assert_eq!(
+        bodies(&sent(&mut endpoint)),
+        [b"second" as &[u8], b"third"],
+        "and go on with its outcome, in order"
+    );
+    endpoint.handle_timeout(NOW + Duration::from_millis(1050));
+    assert_eq!(
+        bodies(&sent(&mut endpoint)),
+        [] as [&[u8]; 0],
+        "which have not been on their way for long"
+    );
 }

@@ -193,14 +193,6 @@ pub const FLAWS: &[Flaw] = &[
         )],
     },
     Flaw {
-        name: "refusal lets later ones overtake",
-        edits: &[(
-            "endpoint/deliver.rs",
-            "if message.id != 0 && self.is_in_order(message) {",
-            "if message.id != 0 && (self.is_in_order(message) || FLAW) {",
-        )],
-    },
-    Flaw {
         name: "outcome forgotten",
         edits: &[(
             "endpoint/mod.rs",
@@ -430,8 +422,8 @@ pub const FLAWS: &[Flaw] = &[
         edits: &[
             (
                 "endpoint/mod.rs",
-                "            } else {\n                self.transmit(now, id);\n            }\n        }\n        if self.attach_again_at",
-                "            } else if !FLAW {\n                self.transmit(now, id);\n            }\n        }\n        if self.attach_again_at",
+                "            } else {\n                self.transmit_unless_on_its_way(now, id);\n            }\n        }\n        if self.attach_again_at",
+                "            } else if !FLAW {\n                self.transmit_unless_on_its_way(now, id);\n            }\n        }\n        if self.attach_again_at",
             ),
             (
                 "endpoint/mod.rs",
