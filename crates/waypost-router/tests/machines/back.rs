@@ -7,7 +7,10 @@ use waypost_session::{Claimed, Renewal, Renewed};
 use waypost_types::{Incarnation, MonoTime, Outcome, Seq, Session};
 use waypost_wire::Frame;
 
-use super::{Broker, NOW, addr, bodies, claim, displaced, is_lookup, is_register, owner, sent, server, to};
+use super::{
+    Broker, NOW, addr, bodies, claim, displaced, is_lookup, is_register, lease, owner, place, sent, server,
+    to,
+};
 
 const fn is_claim(op: &StoreOp) -> bool {
     matches!(op, StoreOp::Claim(..))
@@ -190,6 +193,33 @@ fn who_is_announced_while_the_store_is_asked_is_not_called_unconnected() {
     assert_eq!(bodies(&broker.written(holder)), [b"acked"]);
 }
 
+/// The node at which the client's server was cannot be dialled, and the store fails when it is asked where that is now.
+#[test]
+fn a_server_whose_lease_cannot_be_read_is_not_called_unreachable() {
+    let mut broker = Broker::new();
+    let sender = broker.peer("a");
+    let far = owner("far", 1);
+    broker.wait(Duration::from_secs(3), &[lease(&far, &place("tcp://far:1"))]);
+    acked(&mut broker, sender, "x", 1);
+    broker.answer(
+        is_lookup,
+        StoreReply::Found(vec![Some(Session::new(far, Seq(5)))]),
+    );
+    let link = broker.dialled.pop().expect("it dials");
+    broker.router.dial_failed(broker.now, link);
+    broker.gather();
+    let peers = |(_, op): &(u64, StoreOp)| matches!(op, StoreOp::Peers);
+    let at = broker
+        .asked
+        .iter()
+        .position(peers)
+        .expect("it asks for the leases");
+    let (token, _) = broker.asked.remove(at);
+    broker.router.store_done(broker.now, token, Err(StoreFailure));
+    broker.gather();
+    assert_eq!(told(&mut broker, sender), [Outcome::StoreUnavailable]);
+}
+
 /// The store comes back when all leases have lapsed. Each server puts back what it holds once it has noticed.
 #[test]
 fn while_leases_come_back_nobody_is_called_unconnected() {
@@ -264,7 +294,7 @@ fn while_leases_come_back_nobody_is_called_unconnected() {
 #[test]
 fn what_a_server_has_denied_before_it_left_is_not_held_against_it() {
     let mut broker = Broker::new();
-    let leases = [super::lease(&owner("s", 1), &super::place("tcp://here:1"))];
+    let leases = [lease(&owner("s", 1), &place("tcp://here:1"))];
     let peer = broker.peer("s");
     broker.wait(Duration::ZERO, &leases);
     broker.hear(peer, Frame::Message(to("x", "one")));
