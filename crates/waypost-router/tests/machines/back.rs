@@ -8,8 +8,8 @@ use waypost_types::{Incarnation, MonoTime, Outcome, Seq, Session};
 use waypost_wire::Frame;
 
 use super::{
-    Broker, NOW, addr, bodies, claim, displaced, is_lookup, is_register, lease, owner, place, sent, server,
-    to,
+    Broker, NOW, addr, bodies, claim, claiming_anew, displaced, is_lookup, is_register, lease, named, owner,
+    place, sent, server, to,
 };
 
 const fn is_claim(op: &StoreOp) -> bool {
@@ -24,18 +24,6 @@ const fn is_restore(op: &StoreOp) -> bool {
     matches!(op, StoreOp::Restore(..))
 }
 
-/// Introduces a sender on this link.
-fn introduce(broker: &mut Broker, link: LinkId, alias: u32, sender: &str) {
-    broker.hear(
-        link,
-        Frame::Name {
-            alias,
-            owner: owner(sender, 1),
-            attachment: 0,
-        },
-    );
-}
-
 /// Its sender claims the client itself and is beaten, when one of two messages has come back and the other has not.
 #[test]
 fn nothing_goes_again_to_a_server_before_all_has_come_back_from_it() {
@@ -48,7 +36,7 @@ fn nothing_goes_again_to_a_server_before_all_has_come_back_from_it() {
     broker.hear(sender, Frame::Claim(vec![addr("x")]));
     broker.wait(Duration::from_millis(100), &[]);
     broker.hear(sender, Frame::Message(to("x", "third")));
-    introduce(&mut broker, holder, 1, "a");
+    broker.hear(holder, named(1, "a"));
     let mut backs = went.into_iter().filter_map(|frame| match frame {
         Frame::Message(mut message) => {
             (message.origin, message.owner) = (1, 0);
@@ -104,7 +92,7 @@ fn what_comes_back_when_its_route_is_forgotten_does_not_follow_what_went_by_a_ne
         StoreReply::Released(vec![waypost_session::Released::Released]),
     );
     assert_eq!(broker.router.routes_len(), 0);
-    introduce(&mut broker, holder, 1, "a");
+    broker.hear(holder, named(1, "a"));
     for frame in went {
         if let Frame::Message(mut message) = frame {
             (message.origin, message.owner) = (1, 0);
@@ -122,21 +110,7 @@ fn what_comes_back_when_its_route_is_forgotten_does_not_follow_what_went_by_a_ne
 /// claim by another one that came before.
 #[test]
 fn what_means_the_claim_under_way_does_not_go_back_for_an_older_one() {
-    let mut endpoint = server();
-    let deadline = NOW + Duration::from_secs(5);
-    endpoint.connect(NOW, &addr("x"), deadline, "first");
-    endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
-    endpoint.connect(NOW, &addr("x"), deadline, "again");
-    sent(&mut endpoint);
-    let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(
-        NOW,
-        Frame::Name {
-            alias,
-            owner: sender,
-            attachment: 0,
-        },
-    );
+    let mut endpoint = claiming_anew();
     for (body, claim) in [("old", 5), ("first", 7)] {
         let mut message = to("x", body);
         (message.origin, message.claim) = (1, claim);
@@ -374,14 +348,7 @@ mod asleep {
         let at = |ms: u64| MonoTime::from_micros(1_000_000 + ms * 1000);
         endpoint.connect(NOW, &addr("x"), at(60_000), "connected");
         endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
-        endpoint.handle_frame(
-            NOW,
-            Frame::Name {
-                alias: 1,
-                owner: owner("sender", 1),
-                attachment: 0,
-            },
-        );
+        endpoint.handle_frame(NOW, named(1, "sender"));
         let mut message = to("x", "late");
         message.origin = 1;
         // While it runs it is called as often as it wants to be, and asks at every heartbeat.

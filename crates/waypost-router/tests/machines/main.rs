@@ -44,6 +44,15 @@ fn displaced(token: u64, loser: Owner, client: &str, seq: u64, by: &str) -> Fram
     })
 }
 
+/// Introduces a server on a link, in its first life.
+fn named(alias: u32, identity: &str) -> Frame {
+    Frame::Name {
+        alias,
+        owner: owner(identity, 1),
+        attachment: 0,
+    }
+}
+
 fn lease(owner: &Owner, location: &Location) -> Lease {
     Lease {
         owner: owner.clone(),
@@ -68,6 +77,19 @@ fn server() -> Endpoint<&'static str> {
         }),
     );
     sent(&mut endpoint);
+    endpoint
+}
+
+/// The same: it holds `x` by claim 5 and claims it anew; server 1 of its link has been introduced.
+fn claiming_anew() -> Endpoint<&'static str> {
+    let mut endpoint = server();
+    let deadline = NOW + Duration::from_secs(5);
+    endpoint.connect(NOW, &addr("x"), deadline, "first");
+    assert_eq!(sent(&mut endpoint), [Frame::Claim(vec![addr("x")])]);
+    endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
+    endpoint.connect(NOW, &addr("x"), deadline, "again");
+    sent(&mut endpoint);
+    endpoint.handle_frame(NOW, named(1, "sender"));
     endpoint
 }
 
@@ -207,22 +229,7 @@ fn bodies<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Vec<&'a [u8]> {
 /// While it claims a client anew, another server takes that over. Its answer says that it is done with what came before.
 #[test]
 fn what_waits_for_a_claim_goes_back_before_the_winner_is_told() {
-    let mut endpoint = server();
-    let deadline = NOW + Duration::from_secs(5);
-    endpoint.connect(NOW, &addr("x"), deadline, "first");
-    assert_eq!(sent(&mut endpoint), [Frame::Claim(vec![addr("x")])]);
-    endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
-    endpoint.connect(NOW, &addr("x"), deadline, "again");
-    sent(&mut endpoint);
-    let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(
-        NOW,
-        Frame::Name {
-            alias,
-            owner: sender,
-            attachment: 0,
-        },
-    );
+    let mut endpoint = claiming_anew();
     let mut message = to("x", "waits");
     message.origin = 1;
     endpoint.handle_frame(NOW, Frame::Message(message));
@@ -391,15 +398,7 @@ fn claim(broker: &mut Broker, peer: LinkId, client: &str, seq: u64) {
 fn what_names_an_older_claim_goes_back_although_the_client_is_held_anew() {
     let mut endpoint = server();
     let deadline = NOW + Duration::from_secs(5);
-    let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(
-        NOW,
-        Frame::Name {
-            alias,
-            owner: sender,
-            attachment: 0,
-        },
-    );
+    endpoint.handle_frame(NOW, named(1, "sender"));
     let come = |endpoint: &mut Endpoint<_>, body, claim| {
         let mut message = to("x", body);
         message.origin = 1;
@@ -439,18 +438,10 @@ fn what_comes_back_of_an_older_claim_does_not_unsettle_the_newer_one() {
     claim(&mut broker, holder, "x", 7);
     broker.hear(sender, Frame::Message(to("x", "later")));
     broker.written(sender);
-    let (alias, origin) = (1, owner("a", 1));
-    broker.hear(
-        holder,
-        Frame::Name {
-            alias,
-            owner: origin,
-            attachment: 0,
-        },
-    );
+    broker.hear(holder, named(1, "a"));
     for frame in went {
         if let Frame::Message(mut message) = frame {
-            (message.origin, message.owner) = (alias, 0);
+            (message.origin, message.owner) = (1, 0);
             broker.hear(holder, Frame::Bounce(message));
         }
     }
@@ -483,18 +474,10 @@ fn what_comes_back_of_an_older_claim_does_not_follow_the_newest_one() {
     assert_eq!(bodies(&broker.written(next)), [b"later"]);
     broker.written(sender);
     broker.hear(holder, Frame::Claim(vec![addr("x")]));
-    let (alias, origin) = (1, owner("a", 1));
-    broker.hear(
-        holder,
-        Frame::Name {
-            alias,
-            owner: origin,
-            attachment: 0,
-        },
-    );
+    broker.hear(holder, named(1, "a"));
     for frame in went {
         if let Frame::Message(mut message) = frame {
-            (message.origin, message.owner) = (alias, 0);
+            (message.origin, message.owner) = (1, 0);
             broker.hear(holder, Frame::Bounce(message));
         }
     }
@@ -511,15 +494,7 @@ fn what_waits_for_a_claim_goes_back_before_the_path_is_called_clear() {
     let mut endpoint = server();
     endpoint.connect(NOW, &addr("x"), NOW + Duration::from_secs(5), "first");
     sent(&mut endpoint);
-    let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(
-        NOW,
-        Frame::Name {
-            alias,
-            owner: sender,
-            attachment: 0,
-        },
-    );
+    endpoint.handle_frame(NOW, named(1, "sender"));
     let mut message = to("x", "waits");
     message.origin = 1;
     endpoint.handle_frame(NOW, Frame::Message(message));
@@ -705,15 +680,7 @@ fn what_waits_for_a_claim_goes_before_what_came_when_the_lease_had_lapsed() {
     endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
     endpoint.connect(NOW, &addr("x"), deadline, "again");
     sent(&mut endpoint);
-    let (alias, sender) = (1, owner("sender", 1));
-    endpoint.handle_frame(
-        NOW,
-        Frame::Name {
-            alias,
-            owner: sender,
-            attachment: 0,
-        },
-    );
+    endpoint.handle_frame(NOW, named(1, "sender"));
     let mut come = |now: MonoTime, body: &'static str| {
         let mut message = to("x", body);
         message.origin = 1;

@@ -6,7 +6,7 @@ use waypost_router::{Endpoint, Event, RequestToken, Settings};
 use waypost_types::{Outcome, Seq};
 use waypost_wire::{Failed, Frame, Outcomes};
 
-use super::{NOW, addr, bodies, displaced, owner, sent, server, to};
+use super::{NOW, addr, bodies, displaced, named, owner, sent, server, to};
 
 /// A server that holds `x` and has had these requests for it.
 fn asked(ids: core::ops::Range<u64>) -> (Endpoint<&'static str>, Vec<RequestToken>) {
@@ -14,18 +14,10 @@ fn asked(ids: core::ops::Range<u64>) -> (Endpoint<&'static str>, Vec<RequestToke
     endpoint.connect(NOW, &addr("x"), NOW + Duration::from_secs(60), "connected");
     sent(&mut endpoint);
     endpoint.handle_frame(NOW, Frame::Claimed(vec![(addr("x"), Some(Seq(5)))]));
-    let (alias, owner) = (1, owner("sender", 1));
-    endpoint.handle_frame(
-        NOW,
-        Frame::Name {
-            alias,
-            owner,
-            attachment: 0,
-        },
-    );
+    endpoint.handle_frame(NOW, named(1, "sender"));
     for id in ids {
         let mut message = to("x", "a question");
-        (message.origin, message.id, message.floor, message.request) = (alias, id, 1, true);
+        (message.origin, message.id, message.floor, message.request) = (1, id, 1, true);
         endpoint.handle_frame(NOW, Frame::Message(message));
     }
     let mut events = std::collections::VecDeque::new();
