@@ -176,12 +176,28 @@ impl Driver {
         if !state.core.send_now(to, from, body) {
             return false;
         }
+        self.write_if_quiet(state);
+        true
+    }
+
+    /// The same for many, each of a sender, a client and a body: how many were sent, which are the first ones.
+    pub(crate) fn send_many_now(&self, messages: &[(&str, &str, &Bytes)]) -> usize {
+        if self.turns.is_any() || self.is_over.load(Ordering::Acquire) {
+            return 0;
+        }
+        let mut state = self.lock();
+        let sent = state.core.send_many_now(messages);
+        self.write_if_quiet(state);
+        sent
+    }
+
+    #[inline]
+    fn write_if_quiet(&self, mut state: MutexGuard<'_, State>) {
         let quiet = state.wake_writers(|| self.now());
         drop(state);
         if let Some(link) = quiet {
             link.write_now(self);
         }
-        true
     }
 
     /// The same for a message whose outcome or reply is waited for, for so long at the most.

@@ -263,6 +263,13 @@ impl Node {
         self.driver.send_now(to, from, body)
     }
 
+    /// [`send_now`](Self::send_now) for many, each of a sender, a client and a body: how many were sent, which are the first
+    /// ones. For the one behind them nothing was done.
+    #[must_use]
+    pub fn send_many_now(&self, messages: &[(&str, &str, &Bytes)]) -> usize {
+        self.driver.send_many_now(messages)
+    }
+
     /// Sends a best-effort message, waiting for room up to `deadline`.
     ///
     /// # Errors

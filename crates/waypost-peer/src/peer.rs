@@ -13,6 +13,8 @@ use waypost_wire::Message;
 
 use crate::{AckedSender, ClientEvents, PeerBuilder, PeerError, RequestError, RequestToken};
 
+/// How many messages are sent without letting anybody else at the node in between.
+const SENT_TOGETHER: usize = 32;
 /// What a frame holds besides the body, at the most, in bytes.
 const FRAME_OVERHEAD: usize = 1024;
 /// How long `shutdown` waits for the lease to end.
@@ -169,6 +171,30 @@ impl Peer {
         Box::pin(self.node.send(message, self.node.settings().send_deadline))
             .await
             .map_err(|refusal| self.error(refusal))
+    }
+
+    /// Sends many messages, each of a sender, a client and a body, in their order; one answer for each, as
+    /// [`send_message`](Self::send_message) gives it. An error of one does not keep those behind it from being sent.
+    ///
+    /// For a program that has several messages at hand: it costs less than to send them one by one, most of all where the
+    /// clients are so many that finding each takes a look into memory that no cache holds.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits sends nothing more; those before the one that waits for room are on their way.
+    pub async fn send_messages(&self, messages: &[(&str, &str, &Bytes)]) -> Vec<Result<(), PeerError>> {
+        let mut results = Vec::with_capacity(messages.len());
+        while let Some(next) = messages.get(results.len()..)
+            && let Some((from, to, body)) = next.first()
+        {
+            let is_good = |(from, to, body): &&(&str, &str, &Bytes)| self.check(from, to, body).is_ok();
+            let good = next.iter().take(SENT_TOGETHER).take_while(is_good).count();
+            let sent = self.node.send_many_now(next.get(..good).unwrap_or_default());
+            if sent == 0 {
+                results.push(self.send_message(from, to, (*body).clone()).await);
+            }
+            results.extend((0..sent).map(|_| Ok(())));
+        }
+        results
     }
 
     async fn acked(

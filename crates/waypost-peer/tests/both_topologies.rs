@@ -94,6 +94,7 @@ both! {
     takeover_tells_the_loser_and_late_disconnect_changes_nothing,
     one_senders_messages_come_in_order,
     many_clients_connect_in_batches,
+    messages_sent_together_come_in_order_and_a_bad_one_harms_no_other,
     connects_beyond_the_bound_are_overloaded,
     who_waits_for_the_bytes_of_acked_messages_goes_on_when_they_have_their_outcomes,
     client_with_a_stream_of_its_own_holds_nobody_up,
@@ -246,6 +247,52 @@ async fn many_clients_connect_in_batches(cluster: Cluster) {
             Ok(Outcome::Delivered)
         );
         assert!(matches!(next(&mut events).await, Event::Message(message) if message.to() == address));
+    }
+}
+
+async fn messages_sent_together_come_in_order_and_a_bad_one_harms_no_other(cluster: Cluster) {
+    const COUNT: usize = 2_000;
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    let clients: Vec<String> = (0..3).map(|n| format!("client-{n}")).collect();
+    for client in &clients {
+        two.connect_client(client).await.unwrap();
+    }
+    let (bodies, bad): (Vec<Bytes>, _) = (
+        (0..COUNT).map(|n| n.to_string().into()).collect(),
+        "x".repeat(256),
+    );
+    let is_bad = |at: usize| at % 100 == 17;
+    let messages: Vec<(&str, &str, &Bytes)> = (bodies.iter().enumerate())
+        .map(|(at, body)| {
+            let to = if is_bad(at) {
+                &bad
+            } else {
+                &clients[at % clients.len()]
+            };
+            ("alice", to.as_str(), body)
+        })
+        .collect();
+    let results = one.send_messages(&messages).await;
+    assert_eq!(results.len(), COUNT);
+    for (at, result) in results.iter().enumerate() {
+        match result {
+            Ok(()) => assert!(!is_bad(at)),
+            Err(error) => assert!(is_bad(at) && matches!(error, PeerError::Name(_)), "{error}"),
+        }
+    }
+    let mut newest = vec![None; clients.len()];
+    for _ in 0..COUNT - COUNT / 100 {
+        let Event::Message(message) = next(&mut events).await else {
+            panic!("a message was due")
+        };
+        let number: usize = str::from_utf8(message.body()).unwrap().parse().unwrap();
+        let at = number % clients.len();
+        assert_eq!(message.to(), clients[at]);
+        assert!(
+            newest[at].replace(number) < Some(number),
+            "{newest:?} before {number}"
+        );
     }
 }
 

@@ -119,7 +119,38 @@ impl<T> Core<T> {
     /// [`send`](Self::send) does it or says why not. `to` and `from` must be addresses.
     #[inline]
     pub fn send_now(&mut self, to: &str, from: &str, body: &[u8]) -> bool {
-        let Some(way) = self.way_now(to, body.len()) else {
+        self.send_to_holder(self.holder(to), [to, from], body)
+    }
+
+    /// The same for many, each of a sender, a client and a body: how many were sent, which are the first ones. For the one
+    /// behind them nothing was done.
+    pub fn send_many_now(&mut self, messages: &[(&str, &str, &Bytes)]) -> usize {
+        let mut sent = 0;
+        for next in messages.chunks(CHUNK_AHEAD) {
+            // In a large table each look-up waits for memory. These wait together.
+            let mut holders = [None; CHUNK_AHEAD];
+            for ((_, to, _), holder) in next.iter().zip(&mut holders) {
+                *holder = self.holder(to);
+            }
+            for ((from, to, body), holder) in next.iter().zip(holders) {
+                if !self.send_to_holder(holder, [to, from], body) {
+                    return sent;
+                }
+                sent += 1;
+            }
+        }
+        sent
+    }
+
+    /// The server that holds a client, if that is for this process to know and is settled.
+    #[inline]
+    fn holder(&self, to: &str) -> Option<Holder> {
+        self.router.as_ref()?.owner_of(to)
+    }
+
+    #[inline]
+    fn send_to_holder(&mut self, holder: Option<Holder>, [to, from]: [&str; 2], body: &[u8]) -> bool {
+        let Some(way) = self.way_now(holder, body.len()) else {
             return false;
         };
         let Some(endpoint) = &mut self.endpoint else {
@@ -144,7 +175,7 @@ impl<T> Core<T> {
         deadline: MonoTime,
         token: impl FnOnce() -> T,
     ) -> Option<MonoTime> {
-        let way = self.way_now(to, body.len())?;
+        let way = self.way_now(self.holder(to), body.len())?;
         let endpoint = self.endpoint.as_mut()?;
         if !endpoint.has_room_for_acked() {
             return None;
@@ -160,9 +191,9 @@ impl<T> Core<T> {
         Some(due)
     }
 
-    /// Where a message of the program's may go at once: `Some(None)` is the link to the broker.
+    /// Where a message of the program's for a client of this server may go at once: `Some(None)` is the link to the broker.
     #[inline]
-    fn way_now(&mut self, to: &str, body_len: usize) -> Option<Option<Way>> {
+    fn way_now(&mut self, holder: Option<Holder>, body_len: usize) -> Option<Option<Way>> {
         let endpoint = self.endpoint.as_ref().filter(|endpoint| endpoint.sends_now())?;
         if body_len > BODY_BYTES_MAX {
             return None;
@@ -170,7 +201,7 @@ impl<T> Core<T> {
         match &mut self.router {
             Some(router) => endpoint
                 .is_queue_empty()
-                .then(|| router.way_now(to))
+                .then(|| router.way_now(holder?))
                 .flatten()
                 .map(Some),
             None => endpoint.has_room_now().then_some(None),

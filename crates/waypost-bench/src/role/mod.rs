@@ -48,7 +48,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    fn next(&mut self) -> (&str, &str, &Bytes) {
+    fn next(&self) -> (&str, &str, &Bytes) {
         let (from, to) = self.pairs.next();
         (from, to, &self.body)
     }
@@ -71,6 +71,18 @@ pub(crate) trait Server: Send + Sized + 'static {
 
     /// Sends without acknowledgement; false when refused.
     fn send(&mut self, from: &str, to: &str, body: &Bytes) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Sends the next `count`, in the way that suits the system; how many were refused.
+    fn send_next(&mut self, work: &Work, count: usize) -> impl Future<Output = Result<u64>> + Send {
+        async move {
+            let mut refused = 0;
+            for _ in 0..count {
+                let (from, to, body) = work.next();
+                refused += u64::from(!self.send(from, to, body).await?);
+            }
+            Ok(refused)
+        }
+    }
 
     /// Sends what is still buffered.
     fn flush(&mut self) -> impl Future<Output = Result<()>> + Send {
@@ -375,11 +387,7 @@ async fn sends<S: Server>(mut server: S, mut work: Work, mode: Mode) -> (S, Resu
 async fn best_effort<S: Server>(server: &mut S, work: &mut Work) -> Result<()> {
     let counters = Arc::clone(&work.counters);
     while !work.stops() {
-        let mut refused = 0;
-        for _ in 0..BURST {
-            let (from, to, body) = work.next();
-            refused += u64::from(!server.send(from, to, body).await?);
-        }
+        let refused = server.send_next(work, BURST).await?;
         counters.sent.fetch_add(BURST as u64, Ordering::Relaxed);
         counters.refused.fetch_add(refused, Ordering::Relaxed);
         // A system whose sends never wait must let others on this thread run.
@@ -404,7 +412,7 @@ async fn touch<S: Server>(server: &mut S, work: &Work) -> Result<()> {
     server.flush().await
 }
 
-async fn round_trips<S: Server>(server: &mut S, mut work: Work, span: Duration) -> Result<Answer> {
+async fn round_trips<S: Server>(server: &mut S, work: Work, span: Duration) -> Result<Answer> {
     let mut samples = Vec::new();
     let began = Instant::now();
     while began.elapsed() < span {

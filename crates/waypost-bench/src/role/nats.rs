@@ -83,7 +83,7 @@ impl Server for Nats {
         let counters = Arc::clone(&work.counters);
         let client = &self.client;
         let mut flying = FuturesUnordered::new();
-        let mut one = || {
+        let one = || {
             let (_, to, body) = work.next();
             client.request(subject(to), body.clone())
         };

@@ -84,6 +84,12 @@ impl Server for Waypost {
         Ok(self.peer.send_message(from, to, body.clone()).await.is_ok())
     }
 
+    async fn send_next(&mut self, work: &Work, count: usize) -> Result<u64> {
+        let messages: Vec<_> = (0..count).map(|_| work.next()).collect();
+        let results = self.peer.send_messages(&messages).await;
+        Ok(results.iter().map(|result| u64::from(result.is_err())).sum())
+    }
+
     async fn acked(&mut self, work: &mut Work) -> Result<bool> {
         let counters = Arc::clone(&work.counters);
         let mut sender = self.peer.acked_sender(IN_FLIGHT);

@@ -64,10 +64,9 @@ pub(crate) enum Taken {
 }
 
 impl Router {
-    /// Where a message of this process's own endpoint would go, if it may go there at once.
+    /// Where a message of this process's own endpoint for a client that is held so would go, if it may go there at once.
     #[inline]
-    pub(crate) fn way_now(&mut self, to: &str) -> Option<Way> {
-        let Holder { key, claim } = self.owner_of(to)?;
+    pub(crate) fn way_now(&mut self, Holder { key, claim }: Holder) -> Option<Way> {
         if let Some(way) = self.ways.get(LinkId::LOCAL, key) {
             let has_room = self.links.get(&way.link)?.out.has_room();
             return has_room.then_some(Way { claim, ..way });
