@@ -1,7 +1,6 @@
 //! How much may be under way at once. Beyond it, stdin is read later.
 
-use std::collections::HashMap;
-
+use super::map::Map;
 use super::op::{Id, Op};
 use super::sequence::OpId;
 
@@ -16,7 +15,7 @@ const REQUESTS_MAX: usize = 4096;
 /// What is under way.
 #[derive(Debug, Default)]
 pub(super) struct Admitted {
-    ops: HashMap<OpId, Entry>,
+    ops: Map<OpId, Entry>,
     bytes: usize,
     requests: usize,
 }

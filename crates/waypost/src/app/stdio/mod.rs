@@ -7,6 +7,7 @@
 mod admit;
 mod event;
 mod input;
+mod map;
 mod op;
 mod perform;
 mod sequence;

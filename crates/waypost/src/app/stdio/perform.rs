@@ -186,7 +186,13 @@ fn not_sent(line: u64, id: Option<&Id>, error: PeerError) -> Vec<u8> {
 }
 
 /// Without `ack` nobody waits for an outcome; who gave an id hears of a failure all the same.
-fn unacked(line: u64, from: &Address, to: &Address, id: Option<&Id>, error: PeerError) -> Option<Vec<u8>> {
+pub(super) fn unacked(
+    line: u64,
+    from: &Address,
+    to: &Address,
+    id: Option<&Id>,
+    error: PeerError,
+) -> Option<Vec<u8>> {
     if id.is_some() || matches!(error, PeerError::Name(_) | PeerError::TooLarge { .. }) {
         return Some(not_sent(line, id, error));
     }

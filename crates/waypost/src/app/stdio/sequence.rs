@@ -4,9 +4,11 @@
 //! has ended, and every later one waits until it has. Operations that use a client (send to it or from it, locate it)
 //! run side by side; those of one sender *start* in the order written, so that its messages stay in order.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use waypost_types::Address;
+
+use super::map::{Map, Set};
 
 /// Names an operation.
 pub(super) type OpId = u64;
@@ -15,8 +17,8 @@ pub(super) type OpId = u64;
 #[derive(Debug, Default)]
 pub(super) struct Sequencer {
     last: OpId,
-    clients: HashMap<Address, Client>,
-    ops: HashMap<OpId, Entry>,
+    clients: Map<Address, Client>,
+    ops: Map<OpId, Entry>,
     ready: VecDeque<OpId>,
 }
 
@@ -26,7 +28,7 @@ struct Client {
     /// The last operation that changes it, until it ends.
     changing: Option<OpId>,
     /// Those that use it, since the last that changes it.
-    using: HashSet<OpId>,
+    using: Set<OpId>,
     /// The last that sends from it, until it starts.
     sending: Option<OpId>,
 }
@@ -86,6 +88,15 @@ impl Sequencer {
                 .replace(id);
         }
         self.admit(id, behind.as_slice(), &after, touched)
+    }
+
+    /// Whether an operation that sends from `sender` to `to` would wait for no other.
+    pub(super) fn is_free(&self, sender: &Address, to: &Address) -> bool {
+        let changes = |client: &Client| client.changing.is_some();
+        self.ops.is_empty()
+            || !(self.clients.get(to)).is_some_and(changes)
+                && !(self.clients.get(sender))
+                    .is_some_and(|client| changes(client) || client.sending.is_some())
     }
 
     /// Whether an operation that has not ended waits for others.
@@ -235,6 +246,25 @@ mod tests {
         assert_eq!(started(&mut sequencer), [first, second]);
         let third = sequencer.using(Some(&a), &[&a]);
         assert_eq!(started(&mut sequencer), [third]);
+    }
+
+    #[test]
+    fn a_send_is_free_when_it_would_start_at_once() {
+        let mut sequencer = Sequencer::default();
+        let (a, b, c) = (address("a"), address("b"), address("c"));
+        assert!(sequencer.is_free(&a, &b));
+        let connect_b = sequencer.enter(&b);
+        assert!(!sequencer.is_free(&a, &b) && !sequencer.is_free(&b, &a) && sequencer.is_free(&a, &c));
+        let waits = sequencer.using(Some(&a), &[&a, &b]);
+        assert_eq!(started(&mut sequencer), [connect_b]);
+        assert!(
+            !sequencer.is_free(&a, &c),
+            "it would overtake what the same sender sent before"
+        );
+        assert!(sequencer.is_free(&c, &a));
+        sequencer.end(connect_b);
+        assert_eq!(started(&mut sequencer), [waits]);
+        assert!(sequencer.is_free(&a, &b), "it has started");
     }
 
     #[test]

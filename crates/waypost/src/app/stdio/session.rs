@@ -3,10 +3,12 @@
 use core::future::poll_fn;
 use core::task::Poll;
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 use waypost_peer::{Event, Peer, PeerError, RequestToken};
 use waypost_session::BATCH_MAX;
@@ -17,7 +19,8 @@ use super::super::leave::Show;
 use super::super::output::Output;
 use super::admit::Admitted;
 use super::event::Line;
-use super::op::{self, Op};
+use super::map::{Map, Set};
+use super::op::{self, Id, Op};
 use super::perform::{self, Connect, Ended, Running};
 use super::sequence::{OpId, Sequencer};
 use super::{input, perform::outcome};
@@ -42,7 +45,7 @@ pub(super) struct Session<'a> {
     sequencer: Sequencer,
     admitted: Admitted,
     /// Admitted and not started.
-    waiting: HashMap<OpId, (u64, Op)>,
+    waiting: Map<OpId, (u64, Op)>,
     /// By when those of them that owe an outcome must have started.
     expiring: BTreeMap<OpId, Instant>,
     /// Started connects that wait for a batch.
@@ -51,9 +54,9 @@ pub(super) struct Session<'a> {
     pub(super) running: FuturesUnordered<Running>,
     done: VecDeque<Ended>,
     /// Operations that have ended and whose event has not been shown.
-    untold: HashMap<Address, OpId>,
+    untold: Map<Address, OpId>,
     /// Clients whose event has been shown before the operation ended.
-    told: HashSet<Address>,
+    told: Set<Address>,
     /// Requests that this server's clients have not answered, by the number they were printed with.
     unanswered: BTreeMap<u64, RequestToken>,
     requests: u64,
@@ -82,14 +85,14 @@ impl<'a> Session<'a> {
             incarnation: Incarnation(0),
             sequencer: Sequencer::default(),
             admitted: Admitted::default(),
-            waiting: HashMap::new(),
+            waiting: Map::default(),
             expiring: BTreeMap::new(),
             connects: VecDeque::new(),
             connect_batches: 0,
             running: FuturesUnordered::new(),
             done: VecDeque::new(),
-            untold: HashMap::new(),
-            told: HashSet::new(),
+            untold: Map::default(),
+            told: Set::default(),
             unanswered: BTreeMap::new(),
             requests: 0,
             drain_waits: None,
@@ -152,6 +155,18 @@ impl<'a> Session<'a> {
     }
 
     async fn admit(&mut self, line: u64, op: Op) {
+        if let Op::Send {
+            from,
+            to,
+            body,
+            ack: false,
+            id,
+        } = &op
+            && self.sequencer.is_free(from, to)
+            && self.send_now(line, [from, to], body, id.as_ref()).await
+        {
+            return;
+        }
         let id = match &op {
             Op::Connect { client } => self.sequencer.enter(client),
             Op::Disconnect { client } => self.sequencer.leave(client),
@@ -186,6 +201,27 @@ impl<'a> Session<'a> {
             self.expiring.insert(id, Instant::now() + self.send_deadline);
         }
         self.waiting.insert(id, (line, op));
+    }
+
+    /// Sends a message without acknowledgement that waits for nothing, as nearly all of them. False: it would have to wait for room,
+    /// and nothing was done.
+    async fn send_now(
+        &mut self,
+        line: u64,
+        [from, to]: [&Address; 2],
+        body: &Bytes,
+        id: Option<&Id>,
+    ) -> bool {
+        let sends = self.peer.send_message(from.as_str(), to.as_str(), body.clone());
+        let Some(result) = unconstrained(sends).now_or_never() else {
+            return false;
+        };
+        if let Err(error) = result
+            && let Some(text) = perform::unacked(line, from, to, id, error)
+        {
+            self.say(text).await;
+        }
+        true
     }
 
     /// By when the next outcome is due of what has not started.
