@@ -76,6 +76,10 @@ pub(crate) struct Outbox {
     /// Frames of control among these.
     control_bytes: usize,
     writing_bytes: usize,
+    /// Whether somebody waits for the outcome of a message among these, and how many bytes were queued when the writer was last told
+    /// of such.
+    is_awaited: bool,
+    awaited_from: usize,
     gate: Gate,
     pins: Pins,
     writer_idle: bool,
@@ -91,6 +95,9 @@ const TAIL_BYTES: usize = 64 << 10;
 const FIRST_TAIL_BYTES: usize = 8 << 10;
 /// So much is enough for a write of its own.
 const WRITE_BYTES: usize = 48 << 10;
+/// And so much when somebody waits for the outcome of what is in it. Whoever has so many messages under way and no more sends the
+/// next ones when the first have their outcome: written all at once, they would leave either side idle while the other works.
+const AWAITED_BYTES: usize = 16 << 10;
 /// Pieces that are kept to be used again: as many as wait at once where senders are a little ahead of their link. Memory that
 /// goes back to the allocator in between often goes back to the system, and each of its pages then costs a fault.
 const SPARE_MAX: usize = 32;
@@ -161,6 +168,8 @@ impl Outbox {
             queued_bytes: 0,
             control_bytes: 0,
             writing_bytes: 0,
+            is_awaited: false,
+            awaited_from: 0,
             gate: Gate::new(bytes_max, stall),
             pins: Pins::new(),
             writer_idle: true,
@@ -218,10 +227,11 @@ impl Outbox {
     }
 
     /// Lets a message be encoded to the end of the queue; true when the writer was idle and has to be woken, and when enough has
-    /// gathered for a write of its own.
+    /// gathered for a write of its own. `is_awaited`: somebody waits for its outcome.
     #[inline]
     pub(crate) fn push_encoded(
         &mut self,
+        is_awaited: bool,
         encode: impl FnOnce(&mut Page) -> Result<(), EncodeError>,
     ) -> Result<bool, EncodeError> {
         if !self.tail.has_room() {
@@ -234,7 +244,18 @@ impl Outbox {
         if is_full {
             self.renew_tail();
         }
-        Ok(core::mem::take(&mut self.writer_idle) || is_full)
+        let is_enough = is_full || (is_awaited && self.await_one());
+        Ok(core::mem::take(&mut self.writer_idle) || is_enough)
+    }
+
+    /// Notes that somebody waits for the outcome of what was put in last; true when so much of it has gathered.
+    fn await_one(&mut self) -> bool {
+        let is_enough = self.queued_bytes >= self.awaited_from + AWAITED_BYTES;
+        if is_enough {
+            self.awaited_from = self.queued_bytes;
+        }
+        self.is_awaited = true;
+        is_enough
     }
 
     /// Closes the page that is full and begins another, in the memory of one that is written if there is any.
@@ -263,7 +284,12 @@ impl Outbox {
 
     /// Whether enough waits for a write of its own, however busy the writer is.
     pub(crate) const fn is_worth_a_write(&self) -> bool {
-        self.queued_bytes >= WRITE_BYTES
+        self.queued_bytes
+            >= if self.is_awaited {
+                AWAITED_BYTES
+            } else {
+                WRITE_BYTES
+            }
     }
 
     fn close_tail(&mut self) {
@@ -289,6 +315,10 @@ impl Outbox {
             self.writing_bytes += cost;
             into.push(item);
         }
+        if self.queued_bytes == 0 {
+            self.is_awaited = false;
+        }
+        self.awaited_from = self.queued_bytes;
         self.writer_idle = into.is_empty();
         if self.writer_idle && !core::mem::take(&mut self.was_busy) {
             // A link that rests keeps no memory for what it may carry again. That of a busy one is found empty now and then, too,
@@ -318,6 +348,7 @@ impl Outbox {
             item.unpack(&mut frames);
         }
         self.queued_bytes = 0;
+        self.awaited_from = 0;
         let mut messages = Vec::new();
         for frame in frames {
             match frame {
@@ -430,7 +461,9 @@ mod tests {
 
     fn encoded(outbox: &mut Outbox, to: &str) -> bool {
         outbox
-            .push_encoded(|page| page.push_message([to, "from"], b"body", &waypost_wire::Numbers::default()))
+            .push_encoded(false, |page| {
+                page.push_message([to, "from"], b"body", &waypost_wire::Numbers::default())
+            })
             .unwrap()
     }
 
@@ -489,6 +522,34 @@ mod tests {
         assert!(outbox.is_worth_a_write());
         outbox.take(&mut Vec::new(), usize::MAX);
         assert!(!outbox.is_worth_a_write());
+    }
+
+    #[test]
+    fn of_what_is_waited_for_less_is_worth_a_write() {
+        let push = |outbox: &mut Outbox, is_awaited| {
+            let encode = |page: &mut Page| {
+                page.push_message(["to", "from"], b"body", &waypost_wire::Numbers::default())
+            };
+            outbox.push_encoded(is_awaited, encode).unwrap()
+        };
+        let mut outbox = Outbox::new(4 << 20, Duration::from_millis(100));
+        assert!(push(&mut outbox, true), "the writer was idle");
+        for times in 1..=3 {
+            while !push(&mut outbox, true) {
+                assert!(
+                    outbox.queued_bytes < times * (AWAITED_BYTES + 100),
+                    "nobody is told"
+                );
+            }
+            assert!(outbox.is_worth_a_write());
+        }
+        outbox.take(&mut Vec::new(), usize::MAX);
+        outbox.take(&mut Vec::new(), usize::MAX);
+        push(&mut outbox, false);
+        while outbox.queued_bytes < AWAITED_BYTES {
+            assert!(!push(&mut outbox, false));
+        }
+        assert!(!outbox.is_worth_a_write(), "nobody waits for these");
     }
 
     fn addressees(frames: impl IntoIterator<Item = Frame>) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! The short way through the endpoint, for messages that need nothing but to be put into the inbox.
 
 use waypost_types::MonoTime;
-use waypost_wire::{Batch, Message, MessageRef, Numbers};
+use waypost_wire::{Batch, Message, MessageRef, Numbers, Page};
 
 use super::dedupe::Seen;
 use super::{Endpoint, Event, Standing};
@@ -45,9 +45,8 @@ impl<T> Endpoint<T> {
     /// Queues a message for the router across the link; false when it has to go the long way.
     #[inline]
     pub(crate) fn send_now(&mut self, names: [&str; 2], body: &[u8], numbers: &Numbers) -> bool {
-        let pushed = self
-            .out
-            .push_encoded(|page| page.push_message(names, body, numbers));
+        let encode = |page: &mut Page| page.push_message(names, body, numbers);
+        let pushed = self.out.push_encoded(numbers.id != 0, encode);
         self.woken |= pushed == Ok(true);
         pushed.is_ok()
     }

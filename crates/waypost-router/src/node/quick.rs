@@ -288,7 +288,9 @@ impl Router {
             hops: way.hops,
             ..numbers
         };
-        let Ok(wake) = link.out.push_encoded(|page| encode(&numbers, page)) else {
+        let is_awaited = numbers.id != 0;
+        let encode = |page: &mut Page| encode(&numbers, page);
+        let Ok(wake) = link.out.push_encoded(is_awaited, encode) else {
             return false;
         };
         if wake && link.is_open() && self.woken.last() != Some(&way.link) {
