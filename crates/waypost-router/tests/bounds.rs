@@ -8,7 +8,7 @@ use waypost_router::{
 };
 use waypost_session::Claimed;
 use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Outcome, Owner, Seq};
-use waypost_wire::{Attached, CloseCode, Frame, Hello, Message, Role};
+use waypost_wire::{Attached, CloseCode, Displaced, Frame, Hello, Message, Role};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -270,6 +270,38 @@ fn a_link_that_introduces_more_servers_than_are_kept_is_closed() {
         ),
         "{closed:?}"
     );
+}
+
+#[test]
+fn servers_that_are_not_attached_here_take_no_number_by_being_displaced() {
+    let mut settings = Settings::default();
+    settings.servers_max = 1;
+    let (mut router, link, now) = node(settings);
+    let owner = |life| Owner::new(Identity::new("s").unwrap(), Incarnation(life));
+    for life in 1..100 {
+        let displaced = Displaced {
+            token: life,
+            owner: owner(life),
+            address: Address::new("client").unwrap(),
+            seq: Seq(1),
+            by: Identity::new("other").unwrap(),
+        };
+        router.handle_frame(now, link, Frame::Displaced(displaced));
+    }
+    let mut answers = Vec::new();
+    router.take_frames(link, &mut answers, usize::MAX);
+    assert!(
+        answers
+            .into_iter()
+            .eq((1..100).map(|token| Frame::Echo { token }))
+    );
+    let name = Frame::Name {
+        alias: 1,
+        owner: owner(100),
+        attachment: 0,
+    };
+    router.handle_frame(now, link, name);
+    assert_eq!(router.poll_command(), None, "there is room for one");
 }
 
 #[test]
