@@ -90,7 +90,8 @@ pub enum Event {
         /// The client.
         client: Address,
     },
-    /// This incarnation is over and holds no clients any more.
+    /// This incarnation is over, and nothing is delivered. Clients that nobody has claimed meanwhile go on by themselves
+    /// under the next one, and [`Displaced`](Self::Displaced) tells of the others.
     Fenced {
         /// A newer process of the same identity took over, and this one stays fenced; otherwise a `Registered` with a
         /// new incarnation follows when the store answers.
