@@ -153,10 +153,6 @@ impl StoreQueues {
         }
     }
 
-    pub(super) fn in_flight_len(&self) -> usize {
-        self.in_flight.len()
-    }
-
     pub(super) fn has_room(&self, same_kind: impl Fn(&Asked) -> bool) -> bool {
         self.in_flight.values().filter(|asked| same_kind(asked)).count() < BATCHES_IN_FLIGHT
     }
