@@ -7,9 +7,10 @@ use waypost_router::Counters;
 use waypost_session::SessionStore;
 
 use crate::node::{Node, NodeConfig, Topology};
+use crate::transport::ClusterKey;
 use crate::{Settings, StartError, TlsFiles};
 
-/// A running broker.
+/// A running broker. Dropping it ends nothing: it runs until [`shutdown`](Self::shutdown) or the end of the runtime.
 #[derive(Debug)]
 pub struct Broker {
     node: Node,
@@ -24,7 +25,7 @@ impl Broker {
             listen: Vec::new(),
             advertise: None,
             settings: Settings::default(),
-            cluster_key: Vec::new(),
+            cluster_key: None,
             tls: None,
         }
     }
@@ -60,12 +61,13 @@ pub struct BrokerBuilder {
     listen: Vec<String>,
     advertise: Option<String>,
     settings: Settings,
-    cluster_key: Vec<u8>,
+    cluster_key: Option<ClusterKey>,
     tls: Option<TlsFiles>,
 }
 
 impl BrokerBuilder {
-    /// Listens on `url` too: `tcp://HOST:PORT` (port 0 takes a free one) or `unix:PATH`.
+    /// Listens on `url` too: `tcp://HOST:PORT` (port 0 takes a free one), `unix:PATH` or, with
+    /// [`tls`](Self::tls), `tls://HOST:PORT`. Without any it listens on a free port of `127.0.0.1`.
     #[must_use]
     pub fn listen(mut self, url: &str) -> Self {
         self.listen.push(url.to_owned());
@@ -86,10 +88,11 @@ impl BrokerBuilder {
         self
     }
 
-    /// Accepts only links which prove that they know this key, the same in the whole cluster.
+    /// Accepts only links which prove that they know this key, the same in the whole cluster: at least 32 random bytes. An
+    /// empty one is none. It encrypts nothing.
     #[must_use]
     pub fn cluster_key(mut self, key: Vec<u8>) -> Self {
-        self.cluster_key = key;
+        self.cluster_key = ClusterKey::new(&key).ok();
         self
     }
 
@@ -124,5 +127,43 @@ impl BrokerBuilder {
         })
         .await?;
         Ok(Broker { node })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waypost_session::MemoryStore;
+
+    #[tokio::test]
+    async fn a_drain_without_end_ends_when_nobody_is_attached() {
+        let broker = Broker::builder(Arc::new(MemoryStore::new()))
+            .start()
+            .await
+            .unwrap();
+        broker.drain(Duration::MAX).await;
+        broker.shutdown().await;
+    }
+
+    #[test]
+    fn the_cluster_key_is_in_no_debug() {
+        let builder = Broker::builder(Arc::new(MemoryStore::new())).cluster_key(b"hunter2".to_vec());
+        let shown = format!("{builder:?}");
+        assert!(shown.contains("***") && !shown.contains("104, 117"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_none_is_told_with_its_reason_and_without_a_password() {
+        for (url, reason) in [
+            ("tcp://me:hunter2@host:1", "no password"),
+            ("http://me:hunter2@host:1", "use tcp://"),
+            ("tcp://host", "port is missing"),
+        ] {
+            let started = Broker::builder(Arc::new(MemoryStore::new())).listen(url).start();
+            let error = started.await.unwrap_err();
+            let shown = format!("{} {error:?}", crate::error::Chain(&error));
+            assert!(shown.contains("host") && shown.contains(reason), "{shown}");
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
     }
 }

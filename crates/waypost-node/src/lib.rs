@@ -2,6 +2,7 @@
 
 mod broker;
 mod client_inbox;
+mod deadline;
 mod driver;
 mod error;
 mod link;

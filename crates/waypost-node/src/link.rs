@@ -8,8 +8,11 @@ use waypost_types::Location;
 use waypost_wire::{Chunk, Close, CloseCode, Role};
 
 use crate::driver::Driver;
+use crate::error::Chain;
 use crate::link_writer::{EndsLink, LinkHandle};
-use crate::transport::{Established, FrameReader, HandshakeSettings, Side, Stream, dial_location, handshake};
+use crate::transport::{
+    DialSettings, Established, FrameReader, HandshakeSettings, Side, Stream, dial_location, handshake,
+};
 
 /// How long a link that was closed on purpose may still be read, so that the last words arrive.
 const LINGER: Duration = Duration::from_millis(500);
@@ -24,18 +27,24 @@ pub(crate) fn handshake_settings(driver: &Driver, role: Role) -> HandshakeSettin
         .frame_bytes_max(settings.frame_bytes_max)
 }
 
+/// Dials a location and opens a link there. What went wrong comes as text for the log.
+pub(crate) async fn open(
+    location: &str,
+    dial: &DialSettings,
+    settings: &HandshakeSettings,
+) -> Result<Established<Stream>, String> {
+    let stream = dial_location(location, dial)
+        .await
+        .map_err(|error| Chain(&error).to_string())?;
+    handshake(stream, Side::Dialling, settings)
+        .await
+        .map_err(|error| Chain(&error).to_string())
+}
+
 /// Opens a link to another node and serves it until it ends.
 pub(crate) async fn dial_node(driver: Arc<Driver>, id: LinkId, location: Location) {
-    let opened = async {
-        let stream = dial_location(location.as_str(), &driver.link_settings.dial)
-            .await
-            .map_err(|e| e.to_string())?;
-        let settings = handshake_settings(&driver, Role::Node);
-        handshake(stream, Side::Dialling, &settings)
-            .await
-            .map_err(|e| e.to_string())
-    };
-    match opened.await {
+    let settings = handshake_settings(&driver, Role::Node);
+    match open(location.as_str(), &driver.link_settings.dial, &settings).await {
         Ok(established) => {
             let handle = Arc::new(LinkHandle::new(Whose::Router(id)));
             driver.add_link(id, Arc::clone(&handle));
@@ -118,8 +127,46 @@ async fn read(driver: &Arc<Driver>, whose: Whose, reader: &mut FrameReader) {
             }
         }
         if let Some(error) = failed {
-            tracing::info!(%error, ?whose, "a link broke");
+            tracing::info!(error = %Chain(&error), ?whose, "a link broke");
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{ClusterKey, ListenSettings, Listener};
+
+    async fn listener() -> Listener {
+        let url = "tcp://127.0.0.1:0".parse().unwrap();
+        Listener::bind(&url, &ListenSettings::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_link_that_does_not_open_says_what_the_system_said() {
+        let closed = listener().await.local_url().to_string();
+        let settings = HandshakeSettings::new(Role::Node);
+        let error = open(&closed, &DialSettings::default(), &settings)
+            .await
+            .unwrap_err();
+        assert!(error.contains("nobody listens on tcp://"), "{error}");
+        assert!(error.contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_link_that_does_not_open_for_its_key_says_so() {
+        let keyed = |key: &[u8]| HandshakeSettings::new(Role::Node).cluster_key(ClusterKey::new(key).ok());
+        let listener = listener().await;
+        let url = listener.local_url().to_string();
+        let theirs = keyed(b"theirs");
+        let listening = async {
+            let stream = listener.accept().await.secure().await.unwrap();
+            handshake(stream, Side::Listening, &theirs).await
+        };
+        let (dial, ours) = (DialSettings::default(), keyed(b"ours"));
+        let (opened, _) = tokio::join!(open(&url, &dial, &ours), listening);
+        let error = opened.unwrap_err();
+        assert!(error.contains("the cluster keys differ"), "{error}");
     }
 }

@@ -14,6 +14,7 @@ use waypost_router::{Outgoing, Whose};
 use waypost_wire::Close;
 
 use crate::driver::Driver;
+use crate::error::Chain;
 use crate::transport::{FrameWriter, WriteError};
 
 /// Bytes taken out of the queue at once.
@@ -176,7 +177,7 @@ impl LinkHandle {
             (Ok(()), Some(writer)) => writer.close(last).await,
             (Ok(()), None) => {}
             (Err(error), _) => {
-                tracing::info!(%error, whose = ?self.whose, "a link broke");
+                tracing::info!(error = %Chain(&error), whose = ?self.whose, "a link broke");
                 self.close();
             }
         }

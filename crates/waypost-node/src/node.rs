@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use waypost_router::{Completion, Core, Event, Refusal, Whose};
 use waypost_session::SessionStore;
 use waypost_types::{Address, Location, MonoTime, Outcome};
 use waypost_wire::{Message, Role};
 
+use crate::deadline::after;
 use crate::driver::{Driver, LinkSettings};
 use crate::link::{handshake_settings, serve};
 use crate::link_writer::LinkHandle;
@@ -47,8 +47,8 @@ pub struct NodeConfig {
     pub advertise: Option<String>,
     /// Bounds and paces.
     pub settings: Settings,
-    /// The key that all nodes of the cluster know; empty: none.
-    pub cluster_key: Vec<u8>,
+    /// The key that all nodes of the cluster know.
+    pub cluster_key: Option<ClusterKey>,
     /// What secures `tls://` links; needs the feature `tls`.
     pub tls: Option<TlsFiles>,
 }
@@ -76,16 +76,15 @@ impl Node {
             tls,
         } = config;
         settings.check()?;
-        let cluster_key = match cluster_key.as_slice() {
-            [] => None,
-            key => Some(ClusterKey::new(key).map_err(|_| StartError::Setting {
-                name: "cluster-key",
-                reason: "it is empty".to_owned(),
-            })?),
-        };
         let attached = matches!(topology, Topology::Attached(_));
         if listen.is_empty() && !attached {
             listen.push("tcp://127.0.0.1:0".to_owned());
+        }
+        if attached && !listen.is_empty() {
+            return Err(StartError::Setting {
+                name: "listen",
+                reason: "a server that is attached to a broker listens nowhere".to_owned(),
+            });
         }
         let (listen_settings, dial) = secure::apply(
             tls.as_ref(),
@@ -96,37 +95,33 @@ impl Node {
         for url in &listen {
             listeners.push(bind(url, &listen_settings).await?);
         }
-        let location = if attached {
-            None
-        } else {
-            Some(location(advertise, &listeners)?)
-        };
+        let machine = settings.for_machines(rand::random());
+        let (core, store, location, brokers): (Box<dyn FnOnce(MonoTime) -> Core<Waiter> + Send>, _, _, _) =
+            match topology {
+                Topology::Broker(store) => {
+                    let here = location(advertise, &listeners)?;
+                    let reached_at = here.clone();
+                    let core = Box::new(move |_| Core::broker(machine, here));
+                    (core, Some(store), Some(reached_at), Vec::new())
+                }
+                Topology::Mesh(store) => {
+                    let here = location(advertise, &listeners)?;
+                    let reached_at = here.clone();
+                    let core = Box::new(move |now| Core::mesh(now, machine, here));
+                    (core, Some(store), Some(reached_at), Vec::new())
+                }
+                Topology::Attached(brokers) => {
+                    (Box::new(move |_| Core::attached(machine)), None, None, brokers)
+                }
+            };
         let link_settings = LinkSettings {
-            location: location.clone(),
+            location,
             cluster_key,
             frame_bytes_max: settings.frame_bytes_max,
             write_stall: DEFAULT_WRITE_STALL,
             stall: settings.stall,
             dial,
         };
-        let machine = settings.for_machines(rand::random());
-        let (core, store, brokers): (Box<dyn FnOnce(MonoTime) -> Core<Waiter> + Send>, _, _) =
-            match (topology, location) {
-                (Topology::Broker(store), Some(location)) => (
-                    Box::new(move |_| Core::broker(machine, location)),
-                    Some(store),
-                    Vec::new(),
-                ),
-                (Topology::Mesh(store), Some(location)) => (
-                    Box::new(move |now| Core::mesh(now, machine, location)),
-                    Some(store),
-                    Vec::new(),
-                ),
-                (Topology::Attached(brokers), _) => {
-                    (Box::new(move |_| Core::attached(machine)), None, brokers)
-                }
-                _ => return Err(StartError::Closed),
-            };
         if attached && brokers.is_empty() {
             return Err(StartError::Setting {
                 name: "broker",
@@ -136,7 +131,7 @@ impl Node {
         for broker in &brokers {
             broker
                 .parse::<EndpointUrl>()
-                .map_err(|_| StartError::Endpoint { url: broker.clone() })?;
+                .map_err(|source| StartError::endpoint(broker, source))?;
         }
         let listen_urls = listeners
             .iter()
@@ -428,7 +423,7 @@ impl Node {
             .map(|message| message.to().to_owned())
             .unwrap_or_default();
         let place = turns.join(&to);
-        let deadline = Instant::now() + patience;
+        let deadline = after(patience);
         let turn = place.turn.lock();
         let _turn = tokio::time::timeout_at(deadline, turn)
             .await
@@ -502,7 +497,7 @@ impl Node {
                 router.go_away();
             }
         });
-        let until = Instant::now() + deadline;
+        let until = after(deadline);
         loop {
             let room = self.driver.room.notified();
             tokio::pin!(room);
@@ -520,9 +515,7 @@ impl Node {
 }
 
 async fn bind(url: &str, settings: &ListenSettings) -> Result<Listener, StartError> {
-    let endpoint: EndpointUrl = url
-        .parse()
-        .map_err(|_| StartError::Endpoint { url: url.to_owned() })?;
+    let endpoint: EndpointUrl = url.parse().map_err(|source| StartError::endpoint(url, source))?;
     Listener::bind(&endpoint, settings)
         .await
         .map_err(|source| StartError::Listen {
@@ -540,7 +533,7 @@ fn location(advertise: Option<String>, listeners: &[Listener]) -> Result<Locatio
     let url = match (advertise, listeners.first()) {
         (Some(url), _) => {
             url.parse::<EndpointUrl>()
-                .map_err(|_| StartError::Endpoint { url: url.clone() })?;
+                .map_err(|source| StartError::endpoint(&url, source))?;
             url
         }
         (None, Some(listener)) if listener.local_url().is_wildcard() => {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use waypost_router::{StoreFailure, StoreOp, StoreReply};
 use waypost_session::{SessionStore, StoreError};
 
+use crate::error::Chain;
+
 /// A store ends every call in bounded time by itself; this is for one that breaks its contract. So it is longer than any call
 /// of ours takes with the longest `timeout` that a URL can give, twice 60 s: a slow datastore that works is not cut off.
 const DEADLINE: Duration = Duration::from_secs(150);
@@ -56,21 +58,6 @@ async fn ask(store: &dyn SessionStore, op: StoreOp) -> Result<StoreReply, StoreE
             ));
         }
     })
-}
-
-/// An error with all that caused it, on one line.
-struct Chain<'a>(&'a dyn std::error::Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -7,9 +7,8 @@ use waypost_router::Whose;
 use waypost_wire::Role;
 
 use crate::driver::Driver;
-use crate::link::{handshake_settings, serve};
+use crate::link::{handshake_settings, open, serve};
 use crate::link_writer::LinkHandle;
-use crate::transport::{Side, dial_location, handshake};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -19,15 +18,7 @@ pub(crate) async fn keep(driver: Arc<Driver>, brokers: Vec<String>) {
     let settings = handshake_settings(&driver, Role::Peer);
     let mut pause = PAUSE_FIRST;
     for broker in brokers.iter().cycle() {
-        let opened = async {
-            let stream = dial_location(broker, &driver.link_settings.dial)
-                .await
-                .map_err(|e| e.to_string())?;
-            handshake(stream, Side::Dialling, &settings)
-                .await
-                .map_err(|e| e.to_string())
-        };
-        match opened.await {
+        match open(broker, &driver.link_settings.dial, &settings).await {
             Ok(established) => {
                 tracing::info!(broker, "attached");
                 let opened_at = tokio::time::Instant::now();

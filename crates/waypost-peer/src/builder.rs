@@ -1,17 +1,19 @@
 //! How a peer starts.
 
+use waypost_node::transport::ClusterKey;
 use waypost_node::{Node, NodeConfig, Settings, StartError, TlsFiles, Topology};
 
 use crate::{Events, Peer};
 
-/// A peer that has not started.
+/// A peer that has not started. Without [`listen`](Self::listen) a node of the mesh listens on a free port of
+/// `127.0.0.1`, where only this machine reaches it.
 #[derive(Debug)]
 pub struct PeerBuilder {
     pub(crate) topology: Topology,
     pub(crate) listen: Vec<String>,
     pub(crate) advertise: Option<String>,
     pub(crate) settings: Settings,
-    pub(crate) cluster_key: Vec<u8>,
+    pub(crate) cluster_key: Option<ClusterKey>,
     pub(crate) tls: Option<TlsFiles>,
 }
 
@@ -22,12 +24,13 @@ impl PeerBuilder {
             listen: Vec::new(),
             advertise: None,
             settings: Settings::default(),
-            cluster_key: Vec::new(),
+            cluster_key: None,
             tls: None,
         }
     }
 
-    /// Listens on `url` too (mesh only): `tcp://HOST:PORT` (port 0 takes a free one) or `unix:PATH`.
+    /// Listens on `url` too (mesh only): `tcp://HOST:PORT` (port 0 takes a free one), `unix:PATH` or, with
+    /// [`tls`](Self::tls), `tls://HOST:PORT`.
     #[must_use]
     pub fn listen(mut self, url: &str) -> Self {
         self.listen.push(url.to_owned());
@@ -48,10 +51,11 @@ impl PeerBuilder {
         self
     }
 
-    /// Links only with nodes which prove that they know this key, the same in the whole cluster.
+    /// Links only with nodes which prove that they know this key, the same in the whole cluster: at least 32 random bytes.
+    /// An empty one is none. It encrypts nothing.
     #[must_use]
     pub fn cluster_key(mut self, key: Vec<u8>) -> Self {
-        self.cluster_key = key;
+        self.cluster_key = ClusterKey::new(&key).ok();
         self
     }
 
@@ -62,7 +66,8 @@ impl PeerBuilder {
         self
     }
 
-    /// Starts it: it listens, or looks for its broker, when this returns.
+    /// Starts it: it listens, or looks for its broker, when this returns. That a broker or the datastore can be reached is
+    /// not checked here but by [`Peer::register_identity`].
     ///
     /// # Errors
     /// [`StartError`]; nothing is left behind.
@@ -85,5 +90,24 @@ impl PeerBuilder {
         })
         .await?;
         Ok((Peer::new(node.clone()), Events::new(node)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_key_is_in_no_debug() {
+        let builder = Peer::attached(&["tcp://broker:1"]).cluster_key(b"hunter2".to_vec());
+        let shown = format!("{builder:?}");
+        assert!(shown.contains("***") && !shown.contains("104, 117"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn an_attached_server_that_is_to_listen_is_refused() {
+        let builder = Peer::attached(&["tcp://127.0.0.1:1"]).listen("tcp://127.0.0.1:0");
+        let started = builder.start().await;
+        assert!(matches!(started, Err(StartError::Setting { name: "listen", .. })));
     }
 }

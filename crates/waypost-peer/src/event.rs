@@ -90,7 +90,8 @@ pub enum Event {
         /// The client.
         client: Address,
     },
-    /// This incarnation is over and holds no clients any more.
+    /// This incarnation is over, and nothing is delivered. Clients that nobody has claimed meanwhile go on by themselves
+    /// under the next one, and [`Displaced`](Self::Displaced) tells of the others.
     Fenced {
         /// A newer process of the same identity took over, and this one stays fenced; otherwise a `Registered` with a
         /// new incarnation follows when the store answers.
@@ -116,6 +117,8 @@ pub enum Event {
 }
 
 /// The stream of events. Reading slowly fills the inbox, whose bound makes senders wait and then fail as overloaded.
+///
+/// A program that has clients must keep reading it: dropping it does not end the inbox, which then stays full.
 #[derive(Debug)]
 pub struct Events {
     node: Node,
@@ -174,7 +177,7 @@ impl Events {
         }
     }
 
-    /// The next event if there is one now.
+    /// The next event if there is one now. Never [`Event::Closed`], which [`recv`](Self::recv) alone gives.
     pub fn try_recv(&mut self) -> Option<Event> {
         if self.ahead.is_empty() && self.broadcast.is_none() && self.batch.is_none() {
             self.node.try_read_events(&mut self.ahead, AHEAD);
@@ -218,7 +221,7 @@ impl Events {
 /// The events of one client alone: [`Event::Message`], [`Event::Request`] and [`Event::Broadcast`]. Its bound is its own:
 /// when it is full, messages for this client fail as overloaded at once, and nobody else is held up.
 ///
-/// Dropping it sends what comes from then on to the stream of all clients.
+/// Dropping it sends what comes from then on to the stream of all clients; what it had not read is gone.
 #[derive(Debug)]
 pub struct ClientEvents(pub(crate) ClientInbox);
 

@@ -24,6 +24,9 @@ const GO_AWAY_DEADLINE: Duration = Duration::from_secs(1);
 
 /// A server's place in the cluster. A clone is cheap and is the same peer.
 ///
+/// Dropping all clones ends nothing: the peer goes on, and its clients stay connected, until [`shutdown`](Self::shutdown)
+/// or the end of the runtime. All calls need a tokio runtime.
+///
 /// # Cancel safety
 /// Dropping the future of a call leaves open whether the call took effect, and disturbs no other call.
 #[derive(Debug, Clone)]
@@ -32,13 +35,15 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that is itself a node of the mesh.
+    /// A peer that is itself a node of the mesh. All nodes of a cluster are given the same sessions: the same datastore, or
+    /// clones of one [`MemoryStore`](waypost_session::MemoryStore) within a process.
     #[must_use]
     pub fn mesh(store: Arc<dyn SessionStore>) -> PeerBuilder {
         PeerBuilder::new(Topology::Mesh(store))
     }
 
-    /// A peer attached to one of these brokers.
+    /// A peer attached to one of these brokers, by their URLs: the first that can be reached, and the next ones in turn
+    /// when that is gone.
     #[must_use]
     pub fn attached(brokers: &[&str]) -> PeerBuilder {
         PeerBuilder::new(Topology::Attached(
@@ -73,7 +78,8 @@ impl Peer {
     /// to it, is gone, or has had a second to answer.
     ///
     /// # Errors
-    /// [`PeerError`]; the client is then not connected here.
+    /// [`PeerError`]: `TimedOut` when it was not done within the send deadline, `Overloaded` when `Settings::connects_max`
+    /// are under way, `Draining`, `Fenced`, `NotRegistered`, `StoreUnavailable`. The client is then not connected here.
     pub async fn connect_client(&self, address: &str) -> Result<Seq, PeerError> {
         let address = Address::new(address)?;
         match self.connect_clients(core::slice::from_ref(&address)).await.pop() {
@@ -82,7 +88,8 @@ impl Peer {
         }
     }
 
-    /// Connects many clients in few round trips; one answer for each, in their order.
+    /// Connects many clients in few round trips; one answer for each, in their order, as of
+    /// [`connect_client`](Self::connect_client). They share one send deadline.
     pub async fn connect_clients(&self, addresses: &[Address]) -> Vec<Result<Seq, PeerError>> {
         let patience = self.node.settings().send_deadline;
         let answers = self
@@ -116,7 +123,8 @@ impl Peer {
     /// for a client that is not connected here. The datastore's record follows later when it cannot be reached now.
     ///
     /// # Errors
-    /// [`PeerError`] for a bad address and when closed.
+    /// [`PeerError`] for a bad address and when closed; `TimedOut` when it has not been completed within the send
+    /// deadline, because an earlier call for the client is under way or no broker is there: it is done all the same.
     pub async fn disconnect_client(&self, address: &str) -> Result<(), PeerError> {
         let address = Address::new(address)?;
         let asked = self.node.call(|now, core, waiter| {
@@ -258,10 +266,11 @@ impl Peer {
         }
     }
 
-    /// Answers a request. The reply of a request whose sender waits no longer is dropped there.
+    /// Answers a request. The reply of a request whose sender waits no longer is dropped there, and so is one for which
+    /// the link to the sender has no room: the request then ends as `Delivered` without a reply.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError`]: `TooLarge`, and `Closed`.
     pub fn reply(&self, request: RequestToken, body: Bytes) -> Result<(), PeerError> {
         self.check_body(&body)?;
         if self.node.has_ended() {
@@ -275,10 +284,15 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends to every client of the cluster but the sender, and says whom it reached within the send deadline.
+    /// Sends to every client of the cluster but the sender, and says whom it reached within the send deadline. It is not
+    /// sent again, and has no order with messages. While this server is not registered, or has no link to a broker, it
+    /// reaches nobody: the outcome then counts no server.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError`]: a bad name, `TooLarge`, and `Closed`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the broadcast on its way; whom it reached is not told.
     pub async fn broadcast(&self, from: &str, body: Bytes) -> Result<BroadcastOutcome, PeerError> {
         let from = Address::new(from)?;
         self.check_body(&body)?;
@@ -294,10 +308,12 @@ impl Peer {
         }
     }
 
-    /// Which server holds the client, as the datastore knows it now.
+    /// Which server holds the client, as the datastore knows it now; `None`: no live one. It costs a look-up in the
+    /// datastore each time: to send, there is no need to ask.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError`]: a bad name, `StoreUnavailable`, `TimedOut` after the send deadline, `NotRegistered`, `Fenced`, and
+    /// `Closed`.
     pub async fn locate(&self, address: &str) -> Result<Option<Identity>, PeerError> {
         let address = Address::new(address)?;
         let patience = self.node.settings().send_deadline;
@@ -313,10 +329,13 @@ impl Peer {
     }
 
     /// Moves this server out: takes no new clients, releases those it holds, waits for the outcomes of what it sent, and
-    /// ends its lease; then [`Event::Drained`](crate::Event::Drained) follows. No acked message is lost.
+    /// ends its lease; then [`Event::Drained`](crate::Event::Drained) follows. No acked message is lost. The peer stays,
+    /// without clients, until it is [shut down](Self::shutdown).
+    ///
+    /// It has no deadline of its own, and waits for a datastore or a broker that is away: put a time-out around it.
     ///
     /// # Errors
-    /// [`PeerError`].
+    /// [`PeerError::Closed`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves the drain going on.
@@ -335,7 +354,12 @@ impl Peer {
         }
     }
 
-    /// Ends the lease, links, tasks and sockets. A second call does nothing.
+    /// Ends the lease, links, tasks and sockets, within some three seconds whatever cannot be reached. Calls that wait end
+    /// with [`PeerError::Closed`], and what is in the inbox can still be read. A second call does nothing. To lose no acked
+    /// message, [`drain`](Self::drain) first.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the peer running: call it again.
     pub async fn shutdown(&self) {
         let left = self.node.call(|_, core, waiter| {
             if let Some(endpoint) = &mut core.endpoint {

@@ -29,8 +29,9 @@ impl Outgoing {
     /// What it counts against the bound of frames that always go in.
     fn control_cost(&self) -> usize {
         match self {
-            Self::Frame(Frame::Message(_) | Frame::Bounce(_) | Frame::Reply { .. } | Frame::Broadcast(_))
-            | Self::Encoded(_) => 0,
+            Self::Frame(Frame::Message(_) | Frame::Reply { .. } | Frame::Broadcast(_)) | Self::Encoded(_) => {
+                0
+            }
             Self::Frame(frame) => frame.cost(),
         }
     }
@@ -57,7 +58,8 @@ impl Outgoing {
 /// The queue, bounded in bytes.
 ///
 /// Messages are refused when it is full. Replies and broadcasts, which are not asked before, have four times that. Frames of
-/// control (answers, claims, outcomes) always go in: there are at most a few for each message or operation that was let in.
+/// control (answers, claims, outcomes) and messages on their way back always go in: there are at most a few for each message
+/// or operation that was let in.
 /// A link in whose queue so many have gathered all the same is one that nobody reads, and to be closed.
 ///
 /// A message whose way is known is encoded where it will be written from; others wait as frames. One order holds for all.
@@ -88,7 +90,7 @@ pub(crate) struct Outbox {
 /// The bound of frames of control, unless the queue's own is a good part of it.
 const CONTROL_BYTES: usize = 16 << 20;
 /// As many times the queue's bound may be in it because of frames that are not refused.
-const UNASKED: usize = 4;
+pub(crate) const UNASKED: usize = 4;
 /// Encoded frames are handed out in pieces of about this size, while there are many.
 const TAIL_BYTES: usize = 64 << 10;
 /// And so large is the first piece on a link that was at rest.

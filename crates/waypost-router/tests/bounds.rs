@@ -8,7 +8,7 @@ use waypost_router::{
 };
 use waypost_session::Claimed;
 use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Outcome, Owner, Seq};
-use waypost_wire::{Attached, CloseCode, Frame, Hello, Message, Role};
+use waypost_wire::{Attached, CloseCode, Displaced, Frame, Hello, Message, Role};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -273,6 +273,38 @@ fn a_link_that_introduces_more_servers_than_are_kept_is_closed() {
 }
 
 #[test]
+fn servers_that_are_not_attached_here_take_no_number_by_being_displaced() {
+    let mut settings = Settings::default();
+    settings.servers_max = 1;
+    let (mut router, link, now) = node(settings);
+    let owner = |life| Owner::new(Identity::new("s").unwrap(), Incarnation(life));
+    for life in 1..100 {
+        let displaced = Displaced {
+            token: life,
+            owner: owner(life),
+            address: Address::new("client").unwrap(),
+            seq: Seq(1),
+            by: Identity::new("other").unwrap(),
+        };
+        router.handle_frame(now, link, Frame::Displaced(displaced));
+    }
+    let mut answers = Vec::new();
+    router.take_frames(link, &mut answers, usize::MAX);
+    assert!(
+        answers
+            .into_iter()
+            .eq((1..100).map(|token| Frame::Echo { token }))
+    );
+    let name = Frame::Name {
+        alias: 1,
+        owner: owner(100),
+        attachment: 0,
+    };
+    router.handle_frame(now, link, name);
+    assert_eq!(router.poll_command(), None, "there is room for one");
+}
+
+#[test]
 fn a_link_on_which_nobody_reads_the_answers_is_closed() {
     let (mut router, link, now) = node(Settings::default());
     let mut asked = 0;
@@ -287,4 +319,98 @@ fn a_link_on_which_nobody_reads_the_answers_is_closed() {
     };
     assert_eq!(closed, (link, CloseCode::Overloaded));
     assert!(asked > 200_000, "16 MiB: {asked}");
+}
+
+#[test]
+fn questions_for_clients_that_wait_for_the_store_are_bounded() {
+    const WAITING_MAX: usize = 65_536;
+    /// Two batches, of one question each.
+    const UNDER_WAY: usize = 2;
+    let mut server = Server::registered(Settings::default());
+    let all = UNDER_WAY + WAITING_MAX + 10;
+    for n in 0..all {
+        let endpoint = server.core.endpoint.as_mut().unwrap();
+        endpoint.locate(Address::new(&format!("c{n}")).unwrap(), server.now + DEADLINE, n);
+        server.core.pump(server.now);
+    }
+    let ended = server.ended();
+    assert_eq!(ended.len(), 10, "those beyond the bound, at once");
+    assert!(
+        ended.iter().all(|(n, end)| {
+            *n >= all - 10 && *end == Completion::Located(Err(Refusal::StoreUnavailable))
+        })
+    );
+}
+
+#[test]
+fn broadcasts_that_wait_for_the_leases_are_bounded_in_bytes_and_go_out_in_order() {
+    let mut settings = Settings::default();
+    settings.queue_bytes_max = 1000;
+    let bytes_max = 4 * settings.queue_bytes_max;
+    let mut server = Server::registered(settings);
+    let sender = Address::new("sender").unwrap();
+    server.connect("receiver", 0);
+    let asked = server.asked();
+    server.answer_claims(asked);
+    server.ended();
+    let sent = bytes_max / 500 + 10;
+    for n in 0..sent {
+        let mut body = vec![b'x'; 500];
+        body[0] = u8::try_from(n).unwrap();
+        let endpoint = server.core.endpoint.as_mut().unwrap();
+        endpoint.broadcast(server.now, sender.clone(), body.into(), server.now + DEADLINE, n);
+        // Nobody answers the question for the leases.
+        server.core.pump(server.now);
+    }
+    let mut events = std::collections::VecDeque::new();
+    server
+        .core
+        .endpoint
+        .as_mut()
+        .unwrap()
+        .take_events(&mut events, usize::MAX);
+    let came: Vec<u8> = events
+        .iter()
+        .filter_map(|event| match event {
+            waypost_router::Event::Broadcast { body, .. } => Some(body[0]),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        (bytes_max / 1000..sent).contains(&came.len()),
+        "as many as a link takes, each time that so many wait: {came:?}"
+    );
+    assert!(
+        came.iter().copied().eq(0..u8::try_from(came.len()).unwrap()),
+        "{came:?}"
+    );
+}
+
+#[test]
+fn a_node_that_does_not_read_what_comes_back_loses_its_link() {
+    let (mut router, link, now) = node(Settings::default());
+    for (alias, name) in [(1, "sender"), (2, "not here")] {
+        let owner = Owner::new(Identity::new(name).unwrap(), Incarnation(1));
+        let name = Frame::Name {
+            alias,
+            owner,
+            attachment: 0,
+        };
+        router.handle_frame(now, link, name);
+    }
+    let mut sent = 0;
+    let closed = loop {
+        let mut message = message("client", 1000);
+        (message.origin, message.owner) = (1, 2);
+        router.handle_frame(now, link, Frame::Message(message));
+        sent += 1;
+        match router.poll_command() {
+            Some(Command::Close { link, code, .. }) => break (link, code),
+            Some(Command::Store { .. } | Command::Dial { .. }) => {}
+            Some(other) => panic!("{other:?}"),
+            None => assert!(sent < 100_000, "nothing bounds what comes back"),
+        }
+    };
+    assert_eq!(closed, (link, CloseCode::Overloaded));
+    assert!(sent > 10_000, "16 MiB: {sent}");
 }

@@ -157,8 +157,8 @@ pub trait SessionStore: fmt::Debug + Send + Sync {
         term: Duration,
     ) -> Result<Incarnation, StoreError>;
 
-    /// Renews the leases of `owners` for another term and sets where they are reached: one heartbeat for all servers of
-    /// a broker. A draining lease stays draining.
+    /// Renews the leases of `owners`, at most [`BATCH_MAX`], for another term and sets where they are reached: one
+    /// heartbeat for all servers of a broker. A draining lease stays draining.
     async fn renew(&self, owners: &[Owner], location: &Location) -> Result<Renewed, StoreError>;
 
     /// Marks the owner's lease as draining: it still serves what it holds. Answers as a renewal and changes nothing but

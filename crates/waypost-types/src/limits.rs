@@ -6,7 +6,7 @@ use core::time::Duration;
 pub const ADDRESS_BYTES_MAX: usize = 255;
 /// Longest identity, in bytes of UTF-8. The shortest is one byte.
 pub const IDENTITY_BYTES_MAX: usize = 128;
-/// Longest location (a URL such as `tcp://10.0.0.1:4500`), in bytes of UTF-8.
+/// Longest location (a URL such as `tcp://10.0.0.1:4500`), in bytes of UTF-8. The shortest is one byte.
 pub const LOCATION_BYTES_MAX: usize = 512;
 /// How many nodes may pass one message on before it is given up; a bounce counts as a hop.
 pub const HOPS_MAX: u8 = 8;

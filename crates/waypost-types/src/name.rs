@@ -8,14 +8,14 @@ use smol_str::SmolStr;
 
 use crate::limits::{ADDRESS_BYTES_MAX, IDENTITY_BYTES_MAX};
 
-/// Why a text is not a name of the wanted kind.
+/// Why a text is not an address, an identity or a location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
     /// The text is empty.
     #[error("{what} is empty: it takes 1 to {max_bytes} bytes")]
     Empty {
-        /// What the name was for: `address` or `identity`.
+        /// What the text was for: `address`, `identity` or `location`.
         what: &'static str,
         /// The longest that is accepted, in bytes.
         max_bytes: usize,
@@ -23,7 +23,7 @@ pub enum NameError {
     /// The text is too long.
     #[error("{what} has {len_bytes} bytes: it takes 1 to {max_bytes}")]
     TooLong {
-        /// What the name was for.
+        /// What the text was for.
         what: &'static str,
         /// Its length in bytes.
         len_bytes: usize,
@@ -33,7 +33,7 @@ pub enum NameError {
     /// The bytes are not UTF-8.
     #[error("{what} is not UTF-8")]
     NotUtf8 {
-        /// What the name was for.
+        /// What the text was for.
         what: &'static str,
     },
 }

@@ -28,7 +28,7 @@ pub const CLOSE_TEXT_BYTES_MAX: usize = 256;
 pub enum Frame {
     /// First frame of each side.
     Hello(Hello),
-    /// Shows that this side knows the cluster key: an HMAC-SHA256, 32 bytes.
+    /// Shows that this side knows the cluster key: an HMAC-SHA256 of [`PROOF_BYTES`].
     Proof(Bytes),
     /// Last frame of a side that closes on purpose.
     Close(Close),
@@ -175,9 +175,9 @@ pub struct Hello {
     pub role: Role,
     /// Where the sender can be dialled.
     pub location: Option<Location>,
-    /// Random.
-    pub nonce: [u8; 16],
-    /// Name and version, for logs; at most 64 bytes are kept.
+    /// Random; all zero: the sender has no cluster key.
+    pub nonce: [u8; NONCE_BYTES],
+    /// Name and version, for logs; at most [`SOFTWARE_BYTES_MAX`] are kept.
     pub software: String,
 }
 
@@ -208,7 +208,7 @@ pub enum CloseCode {
 pub struct Close {
     /// Why.
     pub code: CloseCode,
-    /// For logs; at most 256 bytes are kept.
+    /// For logs; at most [`CLOSE_TEXT_BYTES_MAX`] are kept.
     pub text: String,
 }
 

@@ -66,11 +66,6 @@ impl OutBuf {
         self.put_body(&frames);
     }
 
-    /// Appends bytes that are not a frame, such as a preface.
-    pub fn push_raw(&mut self, bytes: &[u8]) {
-        self.put(bytes);
-    }
-
     /// How many bytes there are still to write.
     #[must_use]
     pub const fn len(&self) -> usize {

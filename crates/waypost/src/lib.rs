@@ -9,10 +9,12 @@ pub use bytes::Bytes;
 pub use stores::{DATASTORE_FEATURES, store_registry};
 pub use waypost_node::{Broker, BrokerBuilder};
 pub use waypost_peer::{
-    BroadcastOutcome, ClientEvents, Counters, Event, Events, Message, Peer, PeerBuilder, PeerError,
-    RequestError, RequestToken, Settings, StartError, TlsFiles, WhenStoreIsLost,
+    AckedSender, BroadcastOutcome, ClientEvents, Counters, Event, Events, Message, Peer, PeerBuilder,
+    PeerError, RequestError, RequestToken, Settings, StartError, TlsFiles, WhenStoreIsLost,
 };
-pub use waypost_session::{MemoryStore, Registry, SessionStore, StoreError, StoreUrl};
+pub use waypost_session::{
+    ErrorKind, MemoryStore, Registry, RetryAdvice, SessionStore, StoreError, StoreUrl,
+};
 pub use waypost_types::{
     Address, Identity, Incarnation, Lease, LeaseState, Location, NameError, Outcome, Owner, Seq, Session,
 };

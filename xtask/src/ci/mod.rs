@@ -27,7 +27,7 @@ struct Done {
 type Step = (&'static str, fn(&Workspace) -> Result<bool>);
 
 /// Quick ones first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("tidy", tidy::check),
     ("format", format),
     ("isolation", isolation::check),
@@ -40,6 +40,7 @@ const STEPS: [Step; 11] = [
     ("dependencies", dependencies),
     ("instructions", instructions::check),
     ("demo", demo::check),
+    ("examples", examples),
     ("test", |workspace| test::run_all(workspace, &[])),
 ];
 
@@ -145,6 +146,27 @@ fn dependencies(workspace: &Workspace) -> Result<bool> {
         deny.args(["bans", "licenses", "sources"])
             .current_dir(workspace.root()),
     )
+}
+
+/// The examples that end by themselves, as a reader of the documentation would run them: those that only compile may hang.
+const EXAMPLES: [(&str, &str); 5] = [
+    ("waypost-peer", "hello"),
+    ("waypost-peer", "two_servers_by_broker"),
+    ("waypost-peer", "reconnect"),
+    ("waypost-router", "drive_by_hand"),
+    ("waypost-session-testkit", "own_store"),
+];
+
+fn examples(workspace: &Workspace) -> Result<bool> {
+    let mut passed = true;
+    for (package, example) in EXAMPLES {
+        passed &= passes(
+            workspace
+                .cargo()
+                .args(["run", "-p", package, "--example", example]),
+        )?;
+    }
+    Ok(passed)
 }
 
 /// Prints the command, runs it, and says how long it took.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 use waypost_wire::CloseCode;
 
 use super::halfopen::{Admission, HalfOpen, LinkPermit};
@@ -14,6 +14,8 @@ use super::handshake_error::HandshakeError;
 use super::listener::{Incoming, Listener};
 use super::proof::Side;
 use super::stream::{RemoteAddr, Stream};
+use crate::deadline::after;
+use crate::error::Chain;
 
 /// How many connections are told at once that there is no room; the others are just closed.
 const REFUSALS_MAX: usize = 64;
@@ -113,10 +115,7 @@ async fn open(
             tracing::debug!(remote = %remote_addr, "connection closed: too many others are in their handshake")
         }
         Some(Err(error)) => {
-            let cause = std::error::Error::source(&error)
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            tracing::warn!(remote = %remote_addr, %error, cause, "connection closed: no link was opened");
+            tracing::warn!(remote = %remote_addr, error = %Chain(&error), "connection closed: no link was opened");
         }
         Some(Ok(link)) => match place.establish() {
             // Without a receiver the node is closing, and so is the link.
@@ -139,7 +138,7 @@ async fn secure_and_shake(
     incoming: Incoming,
     settings: &HandshakeSettings,
 ) -> Result<Established<Stream>, HandshakeError> {
-    let deadline = Instant::now() + settings.deadline;
+    let deadline = after(settings.deadline);
     let stream = timeout_at(deadline, incoming.secure())
         .await
         .map_err(|_| HandshakeError::TimedOut {

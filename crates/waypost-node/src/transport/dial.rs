@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::endpoint::{EndpointError, EndpointUrl};
 use super::stream::Stream;
@@ -120,8 +120,7 @@ pub async fn dial_location(location: &str, settings: &DialSettings) -> Result<St
 /// # Errors
 /// [`DialError`].
 pub async fn dial(url: &EndpointUrl, settings: &DialSettings) -> Result<Stream, DialError> {
-    let deadline = Instant::now() + settings.deadline;
-    match timeout_at(deadline, connect(url, settings)).await {
+    match timeout(settings.deadline, connect(url, settings)).await {
         Ok(result) => result,
         Err(_) => Err(DialError::TimedOut {
             url: url.clone(),

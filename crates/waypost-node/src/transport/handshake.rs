@@ -13,6 +13,7 @@ use super::framed::{FrameReader, FrameWriter};
 use super::handshake_error::{AuthFailure, HandshakeError};
 use super::proof::{ClusterKey, Side};
 use super::stream::Stream;
+use crate::deadline::after;
 
 /// How long a handshake may take when nothing else is said.
 pub const DEFAULT_HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -151,7 +152,7 @@ pub async fn handshake<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let deadline = Instant::now() + settings.deadline;
+    let deadline = after(settings.deadline);
     let mut received = Received {
         buf: BytesMut::new(),
         unknown: 0,

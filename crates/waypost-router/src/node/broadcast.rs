@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use waypost_types::{Identity, MonoTime};
 use waypost_wire::{Broadcast, Frame};
 
 use super::{LinkId, LinkKind, OwnerKey, Router};
+use crate::outbox::UNASKED;
 
 #[derive(Debug, Default)]
 pub(crate) struct Broadcasts {
     /// Those of attached peers, which wait for a fresh view of the leases.
     waiting: Vec<(u64, Collect, Broadcast)>,
+    waiting_bytes: usize,
     collecting: BTreeMap<u64, Collect>,
     /// Which collection an answer belongs to, by the token of our question.
     asked: BTreeMap<u64, (u64, LinkId, Vec<Identity>)>,
@@ -38,6 +41,17 @@ struct Collect {
 /// How long before the asker's deadline the answer goes back, with those who have not answered as unreached.
 const MARGIN: core::time::Duration = core::time::Duration::from_millis(100);
 
+/// What a broadcast that waits counts, in bytes: as much as on a link.
+fn cost(broadcast: &Broadcast) -> usize {
+    Frame::Broadcast(broadcast.clone()).cost()
+}
+
+/// The same without the buffer that it was read into, which may be larger by far.
+fn detached(broadcast: Broadcast) -> Broadcast {
+    let body = Bytes::copy_from_slice(&broadcast.body);
+    Broadcast { body, ..broadcast }
+}
+
 impl Router {
     pub(super) fn on_broadcast(&mut self, now: MonoTime, id: LinkId, broadcast: Broadcast) {
         let Some(link) = self.links.get(&id) else { return };
@@ -63,7 +77,14 @@ impl Router {
         };
         if from_peer {
             let round = self.refresh_peers();
-            self.broadcasts.waiting.push((round, collect, broadcast));
+            self.broadcasts.waiting_bytes += cost(&broadcast);
+            self.broadcasts
+                .waiting
+                .push((round, collect, detached(broadcast)));
+            if self.broadcasts.waiting_bytes >= self.settings.queue_bytes_max.saturating_mul(UNASKED) {
+                // The leases are long in coming, and no link takes more than this: the last view must do.
+                self.view_is_fresh(now, u64::MAX);
+            }
         } else {
             self.fan_out(now, collect, &broadcast, false);
         }
@@ -76,6 +97,7 @@ impl Router {
         self.broadcasts.waiting = rest;
         let ready: Vec<_> = ready;
         for (_, collect, broadcast) in ready {
+            self.broadcasts.waiting_bytes -= cost(&broadcast);
             self.fan_out(now, collect, &broadcast, true);
         }
     }
@@ -107,12 +129,9 @@ impl Router {
         }
         // Servers of this node whose links are broken, while their leases last.
         for (identity, lease) in &self.leases.view {
-            let is_detached = lease.location == self.location
-                && !self
-                    .owners
-                    .iter()
-                    .any(|entry| entry.attached.is_some() && entry.owner == lease.owner);
-            if is_detached {
+            let key = self.owner_index.get(&lease.owner);
+            let is_attached = key.is_some_and(|key| self.entry(*key).attached.is_some());
+            if lease.location == self.location && !is_attached {
                 collect.unreached.push(identity.clone());
             }
         }

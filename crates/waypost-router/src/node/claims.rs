@@ -11,6 +11,8 @@ use super::{Command, LinkId, OwnerKey, Relay, RelayGoal, Route, Router, StoreFai
 
 /// How many batches of one kind are under way at once. What comes meanwhile makes the next batch.
 const BATCHES_IN_FLIGHT: usize = 2;
+/// Bound of the questions for clients' servers that wait; one more is answered as if the datastore had not.
+const LOCATES_MAX: usize = 65_536;
 /// Bound of what is kept to be done once the datastore answers again, in entries.
 const LATER_MAX: usize = 1 << 20;
 
@@ -149,10 +151,6 @@ impl StoreQueues {
             audits: VecDeque::new(),
             audit_pace: Pace::new(),
         }
-    }
-
-    pub(super) fn in_flight_len(&self) -> usize {
-        self.in_flight.len()
     }
 
     pub(super) fn has_room(&self, same_kind: impl Fn(&Asked) -> bool) -> bool {
@@ -364,6 +362,16 @@ impl Router {
             }
             (Asked::Deregister { link, token }, _) => self.push(link, Frame::Echo { token }),
             (asked, reply) => self.lease_done(now, asked, reply),
+        }
+    }
+
+    /// A server asks who holds a client.
+    pub(super) fn on_locate(&mut self, link: LinkId, token: u64, address: Address) {
+        if self.queues.locates.len() < LOCATES_MAX {
+            self.queues.locates.push_back((link, token, address));
+        } else {
+            let result = Err(StoreUnavailable);
+            self.push(link, Frame::Located { token, result });
         }
     }
 

@@ -96,6 +96,7 @@ impl Router {
         }
         self.leases.next_heartbeat = now + self.settings.heartbeat;
         self.ping_nodes(now);
+        self.forget_down(now);
         if self.leases.renewing == 0 && !self.renew(now) {
             self.refresh_peers();
         }

@@ -433,9 +433,7 @@ impl Router {
             (Frame::Announce(sessions), LinkKind::Peer, Some(owner)) => {
                 self.on_announce(now, owner, sessions)
             }
-            (Frame::Locate { token, address }, LinkKind::Peer, Some(_)) => {
-                self.queues.locates.push_back((id, token, address));
-            }
+            (Frame::Locate { token, address }, LinkKind::Peer, Some(_)) => self.on_locate(id, token, address),
             (Frame::Drain, LinkKind::Peer, Some(owner)) => {
                 self.entry_mut(owner).draining = true;
                 let owner = self.entry(owner).owner.clone();

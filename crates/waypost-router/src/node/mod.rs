@@ -245,12 +245,6 @@ impl Router {
             .collect()
     }
 
-    /// How many operations of the datastore are under way.
-    #[must_use]
-    pub fn store_ops_len(&self) -> usize {
-        self.queues.in_flight_len()
-    }
-
     /// How many claims of attached servers wait for their turn.
     #[must_use]
     pub fn claims_waiting(&self) -> usize {

@@ -241,9 +241,12 @@ impl Router {
             let token = displaced.token;
             return self.push(from, Frame::Echo { token });
         }
-        let key = self.intern(&displaced.owner);
-        let Some(peer) = self.entry(key).attached else {
-            self.forget_route(displaced.address.as_str(), key);
+        // One that this node has never heard of gets no number for being displaced.
+        let key = self.owner_index.get(&displaced.owner).copied();
+        let Some((key, peer)) = key.and_then(|key| Some((key, self.entry(key).attached?))) else {
+            if let Some(key) = key {
+                self.forget_route(displaced.address.as_str(), key);
+            }
             return self.push(
                 from,
                 Frame::Echo {

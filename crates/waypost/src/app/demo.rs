@@ -241,12 +241,8 @@ impl Demo<'_> {
                 identity,
                 incarnation,
             } => {
+                // Anew after it was fenced: clients that nobody has claimed meanwhile go on by themselves.
                 tracing::info!(%identity, %incarnation, "registered");
-                // A new incarnation begins without clients.
-                let connected: Vec<_> = self.connected.take().into_iter().collect();
-                for letter in connected {
-                    self.connect(letter).await;
-                }
             }
             Event::Disconnected => tracing::warn!("the link to the broker broke; connects again"),
             other => tracing::debug!(event = ?other, "not part of the demo"),

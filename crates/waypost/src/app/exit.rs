@@ -51,7 +51,6 @@ impl Failure {
             } => USAGE,
             #[cfg(feature = "tls")]
             StartError::Tls(_) => USAGE,
-            StartError::Store(store) => store_code(store),
             _ => FAILED,
         };
         Self {

@@ -70,10 +70,12 @@ fn embedded_url(path: &Path) -> Result<String, Failure> {
             path.display()
         ))
     })?;
-    Ok(format!(
-        "embedded:{}",
-        path.replace('%', "%25").replace('?', "%3F")
-    ))
+    let mut url = path.replace('%', "%25").replace('?', "%3F").replace('@', "%40");
+    if url.starts_with("//") {
+        // What follows would be read as a host.
+        url.replace_range(..1, "%2F");
+    }
+    Ok(format!("embedded:{url}"))
 }
 
 #[cfg(test)]
@@ -105,8 +107,9 @@ mod tests {
 
     #[test]
     fn a_path_survives_being_put_into_a_url() {
-        let path = "/odd %2f?/dir";
-        let url = embedded_url(Path::new(path)).unwrap();
-        assert_eq!(StoreUrl::parse(&url).unwrap().path(), path);
+        for path in ["/odd %2f?/dir", "/home/a:b@c/dir", "//host/dir"] {
+            let url = embedded_url(Path::new(path)).unwrap();
+            assert_eq!(StoreUrl::parse(&url).unwrap().path(), path);
+        }
     }
 }

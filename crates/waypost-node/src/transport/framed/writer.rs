@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 use waypost_wire::{Close, EncodeError, Frame, OutBuf};
 
 use super::super::stream::WriteHalf;
+use crate::deadline::after;
 
 /// How long a write may make no progress when nothing else is said.
 pub const DEFAULT_WRITE_STALL: Duration = Duration::from_secs(30);
@@ -232,7 +233,7 @@ fn poll_stalled(
     let timer = timer.get_or_insert_with(|| Box::pin(sleep(stall)));
     if !*waiting {
         *waiting = true;
-        timer.as_mut().reset(Instant::now() + stall);
+        timer.as_mut().reset(after(stall));
     }
     ready!(timer.as_mut().poll(cx));
     Poll::Ready(Err(WriteError::Stalled { after: stall }))
@@ -243,6 +244,7 @@ mod tests {
     use super::*;
     use bytes::BytesMut;
     use tokio::io::AsyncReadExt as _;
+    use tokio::time::Instant;
     use waypost_wire::{Message, encode};
 
     fn message(len: usize) -> Frame {

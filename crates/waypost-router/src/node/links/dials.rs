@@ -65,6 +65,13 @@ impl Router {
         self.ended(now, id, link, true);
     }
 
+    /// Forgets locations that nobody has dialled for a lease term: servers that have ended, as a rule, each of which had its
+    /// own.
+    pub(in crate::node) fn forget_down(&mut self, now: MonoTime) {
+        let term = self.settings.lease_term;
+        self.down.retain(|_, down| now < down.until + term);
+    }
+
     /// Whether a location was found down a moment ago and is not dialled before a pause is over.
     pub(in crate::node) fn is_down(&self, now: MonoTime, location: &Location) -> bool {
         !self.places.contains_key(location) && self.down.get(location).is_some_and(|down| down.until > now)
@@ -86,5 +93,30 @@ impl Router {
             location: location.clone(),
         });
         Some(link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn a_location_that_nobody_dials_any_more_is_forgotten() {
+        let settings = Settings::default();
+        let mut router = Router::new(settings.clone(), Location::new("tcp://here:1").unwrap(), true);
+        let mut now = MonoTime::from_micros(1);
+        for port in 1..=100 {
+            let location = Location::new(&format!("tcp://gone:{port}")).unwrap();
+            let link = router.link_to(now, &location).unwrap();
+            router.dial_failed(now, link);
+            assert!(router.is_down(now, &location));
+        }
+        let until = now + settings.lease_term * 2;
+        while now < until {
+            now = router.next_timeout().unwrap();
+            router.handle_timeout(now);
+        }
+        assert!(router.down.is_empty(), "{} are remembered", router.down.len());
     }
 }
