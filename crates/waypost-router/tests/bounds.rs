@@ -414,3 +414,28 @@ fn a_node_that_does_not_read_what_comes_back_loses_its_link() {
     assert_eq!(closed, (link, CloseCode::Overloaded));
     assert!(sent > 10_000, "16 MiB: {sent}");
 }
+
+#[test]
+fn two_connects_of_one_client_at_one_moment_each_end_in_time() {
+    let mut server = Server::registered(Settings::default());
+    server.connect("x", 1);
+    server.connect("x", 2);
+    for (token, op) in server.asked() {
+        if let StoreOp::Claim(..) = op {
+            let claimed = Claimed {
+                seq: Seq(1),
+                displaced: None,
+            };
+            server.answer(token, StoreReply::Claimed(vec![claimed]));
+        }
+    }
+    assert_eq!(server.ended().len(), 1);
+    server.asked(); // The second claim, which the store does not answer.
+    server.now = server.now + DEADLINE;
+    server.core.handle_timeout(server.now);
+    let ended = server.ended();
+    assert!(
+        matches!(ended[..], [(2, Completion::Connected(Err(Refusal::TimedOut)))]),
+        "{ended:?}"
+    );
+}

@@ -8,8 +8,15 @@ use waypost_wire::Message;
 /// One operation on a client. Those on one client take effect in the order in which they were asked for.
 #[derive(Debug)]
 pub(crate) enum Op<T> {
-    Connect { token: Option<T>, deadline: MonoTime },
-    Disconnect { token: Option<T> },
+    Connect {
+        token: Option<T>,
+        deadline: MonoTime,
+        /// Unlike any other connect's of this process.
+        number: u64,
+    },
+    Disconnect {
+        token: Option<T>,
+    },
 }
 
 /// One client. Small, because a server holds up to a million of them.

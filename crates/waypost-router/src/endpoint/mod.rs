@@ -17,7 +17,7 @@ mod program;
 mod quick;
 mod sends;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner, Seq};
@@ -148,7 +148,8 @@ pub struct Endpoint<T> {
     client_inboxes: ClientInboxes,
     lease: LeaseView,
     questions: Map<u64, (T, MonoTime, Question)>,
-    connecting: std::collections::BTreeSet<(MonoTime, Address)>,
+    /// The clients of connects under way, by when these time out and by their numbers.
+    connecting: BTreeMap<(MonoTime, u64), Address>,
     next_token: u64,
     done: Vec<(T, Completion)>,
     close_link: bool,
@@ -199,7 +200,7 @@ impl<T> Endpoint<T> {
             client_inboxes: ClientInboxes::new(seed),
             lease: LeaseView::new(&settings),
             questions: map(seed),
-            connecting: std::collections::BTreeSet::new(),
+            connecting: BTreeMap::new(),
             next_token: 0,
             done: Vec::new(),
             close_link: false,
@@ -569,7 +570,7 @@ impl<T> Endpoint<T> {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn next_timeout(&mut self) -> Option<MonoTime> {
         let questions = self.questions.values().map(|(_, deadline, _)| *deadline).min();
-        let connecting = self.connecting.first().map(|(due, _)| *due);
+        let connecting = self.connecting.first_key_value().map(|((due, _), _)| *due);
         let announce =
             (self.has_announces() && self.standing == Standing::Attached).then_some(self.batches.announce_at);
         let lease = if self.standing == Standing::Attached {

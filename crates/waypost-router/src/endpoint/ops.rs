@@ -39,13 +39,16 @@ impl<T> Endpoint<T> {
         if self.connecting.len() >= self.settings.connects_max {
             return self.done.push((token, Completion::Connected(Err(Refusal::Full))));
         }
-        self.connecting.insert((deadline, address.clone()));
+        self.next_token += 1;
+        let number = self.next_token;
+        self.connecting.insert((deadline, number), address.clone());
         self.begin(
             now,
             address,
             Op::Connect {
                 token: Some(token),
                 deadline,
+                number,
             },
         );
     }
@@ -141,10 +144,15 @@ impl<T> Endpoint<T> {
         }
         let Some(client) = client else { return };
         let Some(work) = client.work.as_mut() else { return };
-        let Some(Op::Connect { token, deadline }) = work.ops.front_mut() else {
+        let Some(Op::Connect {
+            token,
+            deadline,
+            number,
+        }) = work.ops.front_mut()
+        else {
             return;
         };
-        self.connecting.remove(&(*deadline, address.clone()));
+        self.connecting.remove(&(*deadline, *number));
         let token = token.take();
         work.ops.pop_front();
         work.started = false;
@@ -371,12 +379,10 @@ impl<T> Endpoint<T> {
 
     /// Connections whose callers have waited long enough: they are told, and the claim is given back once it is made.
     pub(super) fn expire_connects(&mut self, now: MonoTime) {
-        while let Some((due, _)) = self.connecting.first()
-            && *due <= now
+        while let Some(entry) = self.connecting.first_entry()
+            && entry.key().0 <= now
         {
-            let Some((due, address)) = self.connecting.pop_first() else {
-                return;
-            };
+            let ((_, due), address) = entry.remove_entry();
             let Some(work) = self
                 .clients
                 .get_mut(&address)
@@ -385,8 +391,8 @@ impl<T> Endpoint<T> {
                 continue;
             };
             for op in &mut work.ops {
-                if let Op::Connect { token, deadline } = op
-                    && *deadline == due
+                if let Op::Connect { token, number, .. } = op
+                    && *number == due
                     && let Some(token) = token.take()
                 {
                     self.done
