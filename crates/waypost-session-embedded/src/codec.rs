@@ -8,13 +8,23 @@ use waypost_types::{
     Address, IDENTITY_BYTES_MAX, Identity, Incarnation, Lease, LeaseState, Location, Owner, Seq, Session,
 };
 
-/// Of every value's layout. A record of another version is unreadable and is reported as corrupt.
+/// Of every value's layout. A record of another version is unreadable.
 const VERSION: u8 = 1;
 
 /// Bytes that are not a record of the wanted kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are not a {0}")]
 pub(crate) struct Corrupt(pub(crate) &'static str);
+
+/// A record, unless it cannot be read. Then it counts as missing, and whoever has something to write there writes over it: nobody
+/// could mend what it was, and neither other entries of a batch nor other servers must fail for it.
+pub(crate) fn readable<T>(decoded: Result<T, Corrupt>) -> Option<T> {
+    decoded
+        .inspect_err(|corrupt| {
+            tracing::warn!("{corrupt} and count as missing: has another program or version written here, or the disk lost it?");
+        })
+        .ok()
+}
 
 /// A session as it lies in the map, not yet copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use waypost_types::{Identity, Incarnation, Lease, LeaseState, Location, Owner};
 
 use crate::codec::{
     LeaseRef, decode_address, decode_lease, decode_owner_key, decode_session, encode_lease, owner_key,
+    readable,
 };
 use crate::error::Failure;
 use crate::transaction::Transaction;
@@ -44,7 +45,7 @@ pub(crate) fn register(
     let key = identity.as_str().as_bytes();
     // A lease that cannot be read is replaced like any other; whose sessions it kept alive is not known any more.
     let before = match tx.tables.leases.get(&tx.txn, key)? {
-        Some(bytes) => decode_lease(bytes).ok().map(|lease| lease.incarnation),
+        Some(bytes) => readable(decode_lease(bytes)).map(|lease| lease.incarnation),
         None => None,
     };
     let incarnation = tx.next_incarnation()?;
@@ -73,7 +74,7 @@ pub(crate) fn renew(
     location: &Location,
 ) -> Result<(Renewal, Option<(u64, Duration)>), Failure> {
     let key = owner.identity.as_str().as_bytes();
-    let lease = match held_by(tx.tables.leases.get(&tx.txn, key)?, owner)? {
+    let lease = match held_by(tx.tables.leases.get(&tx.txn, key)?, owner) {
         Ok(lease) => lease,
         Err(answer) => return Ok((answer, None)),
     };
@@ -90,7 +91,7 @@ pub(crate) fn renew(
 
 pub(crate) fn drain(tx: &mut Transaction<'_>, owner: &Owner) -> Result<Renewal, Failure> {
     let key = owner.identity.as_str().as_bytes();
-    let lease = match held_by(tx.tables.leases.get(&tx.txn, key)?, owner)? {
+    let lease = match held_by(tx.tables.leases.get(&tx.txn, key)?, owner) {
         Ok(lease) => lease,
         Err(answer) => return Ok(answer),
     };
@@ -118,22 +119,22 @@ pub(crate) fn lease_is_of(tx: &Transaction<'_>, owner: &Owner) -> Result<bool, F
         .tables
         .leases
         .get(&tx.txn, owner.identity.as_str().as_bytes())?;
-    Ok(held_by(lease, owner)?.is_ok())
+    Ok(held_by(lease, owner).is_ok())
 }
 
 /// The lease if it is the owner's, and otherwise what a renewal answers.
-fn held_by<'a>(lease: Option<&'a [u8]>, owner: &Owner) -> Result<Result<LeaseRef<'a>, Renewal>, Failure> {
-    let Some(lease) = lease.map(decode_lease).transpose()? else {
-        return Ok(Err(Renewal::Gone));
+fn held_by<'a>(lease: Option<&'a [u8]>, owner: &Owner) -> Result<LeaseRef<'a>, Renewal> {
+    let Some(lease) = lease.and_then(|bytes| readable(decode_lease(bytes))) else {
+        return Err(Renewal::Gone);
     };
-    Ok(if lease.incarnation == owner.incarnation {
+    if lease.incarnation == owner.incarnation {
         Ok(lease)
     } else if lease.incarnation > owner.incarnation {
         Err(Renewal::Superseded(lease.incarnation))
     } else {
         // An owner from an environment that was lost, or made up.
         Err(Renewal::Gone)
-    })
+    }
 }
 
 fn end(tx: &mut Transaction<'_>, owner: &Owner) -> Result<(), Failure> {
@@ -150,7 +151,7 @@ pub(crate) fn end_lapsed(tx: &mut Transaction<'_>, lapsed: &[Lapsed]) -> Result<
             .tables
             .leases
             .get(&tx.txn, owner.identity.as_str().as_bytes())?;
-        if held_by(lease, owner)?.is_ok_and(|lease| lease.counter == *counter) {
+        if held_by(lease, owner).is_ok_and(|lease| lease.counter == *counter) {
             end(tx, owner)?;
         }
     }

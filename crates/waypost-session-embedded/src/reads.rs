@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use waypost_session::{LeaseWatch, ProcessClock, StoreError};
 use waypost_types::{Address, Identity, Incarnation, Lease, MonoTime, Owner, Session};
 
-use crate::codec::{Corrupt, decode_identity, decode_lease, decode_session};
+use crate::codec::{decode_identity, decode_lease, decode_session, readable};
 use crate::environment::Environment;
-use crate::error::{Failure, from_heed};
+use crate::error::from_heed;
 use crate::leases::Lapsed;
 
 /// What one handle knows about who is alive.
@@ -65,11 +65,10 @@ pub(crate) fn lookup(
             .sessions
             .get(&txn, address.as_str().as_bytes())
             .map_err(|error| from_heed(OPERATION, error))?;
-        let Some(record) = record else {
+        let Some(session) = record.and_then(|record| readable(decode_session(record))) else {
             answers.push(None);
             continue;
         };
-        let session = decode_session(record).map_err(|error| corrupt(OPERATION, error))?;
         let server = match servers.get(session.identity) {
             Some(server) => server,
             None => {
@@ -78,10 +77,7 @@ pub(crate) fn lookup(
                     .leases
                     .get(&txn, session.identity.as_bytes())
                     .map_err(|error| from_heed(OPERATION, error))?;
-                let lease = lease
-                    .map(|bytes| decode_lease(bytes)?.to_lease(decode_identity(session.identity.as_bytes())?))
-                    .transpose()
-                    .map_err(|error| corrupt(OPERATION, error))?;
+                let lease = lease.and_then(|bytes| lease_of(session.identity.as_bytes(), bytes));
                 let live = lease.and_then(|lease| {
                     if observer.observe(asked, &lease) {
                         return Some((lease.owner.identity, lease.owner.incarnation));
@@ -138,10 +134,7 @@ fn leases(
         .map_err(|error| from_heed(operation, error))?
     {
         let (identity, lease) = entry.map_err(|error| from_heed(operation, error))?;
-        let lease = decode_identity(identity)
-            .and_then(|identity| decode_lease(lease)?.to_lease(identity))
-            .map_err(|error| corrupt(operation, error))?;
-        leases.push(lease);
+        leases.extend(lease_of(identity, lease));
     }
     drop(txn);
     let known: HashSet<&Identity> = leases.iter().map(|lease| &lease.owner.identity).collect();
@@ -149,8 +142,6 @@ fn leases(
     Ok((asked, leases))
 }
 
-fn corrupt(operation: &'static str, error: Corrupt) -> StoreError {
-    Failure::from(error)
-        .into_error(operation)
-        .with_may_have_applied(false)
+fn lease_of(identity: &[u8], lease: &[u8]) -> Option<Lease> {
+    readable(decode_identity(identity).and_then(|identity| decode_lease(lease)?.to_lease(identity)))
 }

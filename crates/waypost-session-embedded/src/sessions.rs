@@ -5,7 +5,7 @@
 use waypost_session::{Claimed, ErrorKind, Released, Restored};
 use waypost_types::{Address, Owner, Seq, Session};
 
-use crate::codec::{decode_session, encode_session, held_key};
+use crate::codec::{decode_session, encode_session, held_key, readable};
 use crate::error::Failure;
 use crate::leases::lease_is_of;
 use crate::transaction::{CLOCK_MAX, Transaction};
@@ -19,11 +19,7 @@ pub(crate) fn claim(
     bury_unless_leased(tx, owner)?;
     let mut claimed = Vec::with_capacity(addresses.len());
     for address in addresses {
-        // A record that cannot be read is replaced: nobody could ever claim the address otherwise.
-        let before = read(tx, address).or_else(|failure| match failure {
-            Failure::Operation(ErrorKind::Corrupt, _) => Ok(None),
-            other => Err(other),
-        })?;
+        let before = read(tx, address)?;
         let seq = tx.next_seq()?;
         write(tx, owner, address, seq, seq.0, before.as_ref())?;
         claimed.push(Claimed {
@@ -42,13 +38,13 @@ pub(crate) fn release(
     let mut released = Vec::with_capacity(sessions.len());
     for (address, seq) in sessions {
         let key = address.as_str().as_bytes();
-        let slot = match tx.tables.sessions.get(&tx.txn, key)? {
-            Some(bytes) => {
-                let session = decode_session(bytes)?;
-                (session.is_held_by(owner) && session.seq == *seq).then_some(session.slot)
-            }
-            None => None,
-        };
+        let slot = tx
+            .tables
+            .sessions
+            .get(&tx.txn, key)?
+            .and_then(|bytes| readable(decode_session(bytes)))
+            .filter(|session| session.is_held_by(owner) && session.seq == *seq)
+            .map(|session| session.slot);
         released.push(match slot {
             Some(slot) => {
                 tx.tables.sessions.delete(&mut tx.txn, key)?;
@@ -105,16 +101,14 @@ struct Before {
 }
 
 fn read(tx: &Transaction<'_>, address: &Address) -> Result<Option<Before>, Failure> {
-    match tx.tables.sessions.get(&tx.txn, address.as_str().as_bytes())? {
-        Some(bytes) => {
-            let session = decode_session(bytes)?;
-            Ok(Some(Before {
-                slot: session.slot,
-                session: session.to_session()?,
-            }))
-        }
-        None => Ok(None),
-    }
+    let record = tx.tables.sessions.get(&tx.txn, address.as_str().as_bytes())?;
+    Ok(record.and_then(|bytes| {
+        let session = readable(decode_session(bytes))?;
+        Some(Before {
+            slot: session.slot,
+            session: readable(session.to_session())?,
+        })
+    }))
 }
 
 /// Writes a session, listed at `slot`, a number that was never used before; where the same owner had the address before,

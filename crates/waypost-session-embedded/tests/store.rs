@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use waypost_session::{BATCH_MAX, Claimed, ErrorKind, Reclaimed, Released, Renewal, SessionStore};
+use waypost_session::{BATCH_MAX, Claimed, ErrorKind, Reclaimed, Released, Renewal, Restored, SessionStore};
 use waypost_session_embedded::{EmbeddedOptions, EmbeddedStore};
 use waypost_types::{Address, Identity, Incarnation, Location, Owner, Seq};
 
@@ -313,29 +313,27 @@ async fn claims_at_once_have_one_winner_and_distinct_seqs() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_is_said_and_its_next_claim_replaces_it() {
+async fn a_session_that_cannot_be_read_counts_as_missing_and_its_next_claim_replaces_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     let owner = register(&store, "server", TERM).await;
-    store
-        .claim_many(&owner, &[address("damaged"), address("sound")])
-        .await
-        .unwrap();
+    let both = [address("damaged"), address("sound")];
+    let claimed = store.claim_many(&owner, &both).await.unwrap();
     store.close().await;
-    damage(&dir, "damaged");
+    damage(&dir, "sessions", "damaged");
 
     let store = open(&dir);
-    let error = store.lookup(&address("damaged")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let found = store.lookup_many(&both).await.unwrap();
+    assert_eq!(found[0], None);
+    assert!(found[1].is_some(), "the rest of the batch is answered");
+    let held = [
+        (both[0].clone(), claimed[0].seq),
+        (both[1].clone(), claimed[1].seq),
+    ];
     assert_eq!(
-        store
-            .release(&owner, &address("damaged"), Seq(1))
-            .await
-            .unwrap_err()
-            .kind(),
-        ErrorKind::Corrupt
+        store.release_many(&owner, &held).await.unwrap(),
+        [Released::NotOwner, Released::Released]
     );
-    assert!(store.lookup(&address("sound")).await.unwrap().is_some());
     assert_eq!(
         store.check().unwrap().problems.len(),
         2,
@@ -343,21 +341,55 @@ async fn a_record_that_cannot_be_read_is_said_and_its_next_claim_replaces_it() {
     );
 
     assert_eq!(
-        store.claim(&owner, &address("damaged")).await.unwrap().displaced,
-        None
+        store.restore_many(&owner, &held).await.unwrap(),
+        [Restored::Held, Restored::Held]
     );
-    assert!(store.lookup(&address("damaged")).await.unwrap().is_some());
+    assert!(store.lookup(&both[0]).await.unwrap().is_some());
+    store.close().await;
+    damage(&dir, "sessions", "damaged");
+    let store = open(&dir);
+    assert_eq!(store.claim(&owner, &both[0]).await.unwrap().displaced, None);
+    assert!(store.lookup(&both[0]).await.unwrap().is_some());
     store.deregister(&owner).await.unwrap();
     while store.reclaim(100).await.unwrap().more {}
     assert_eq!(store.check().unwrap().sessions, 0);
     assert_sound(&store);
 }
 
+#[tokio::test]
+async fn a_lease_that_cannot_be_read_is_the_trouble_of_its_server_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let (damaged, sound) = (
+        register(&store, "damaged", TERM).await,
+        register(&store, "sound", TERM).await,
+    );
+    let held = store.claim(&damaged, &address("a")).await.unwrap().seq;
+    store.claim(&sound, &address("b")).await.unwrap();
+    store.close().await;
+    damage(&dir, "leases", "damaged");
+
+    let store = open(&dir);
+    let peers = store.peers().await.unwrap();
+    assert_eq!(peers.len(), 1);
+    assert_eq!(peers[0].owner, sound);
+    let found = store.lookup_many(&[address("a"), address("b")]).await.unwrap();
+    assert_eq!(found[0], None);
+    assert!(found[1].is_some());
+    let renewed = store.renew(&[damaged, sound], &location()).await.unwrap();
+    assert_eq!(renewed.renewals, [Renewal::Gone, Renewal::Renewed]);
+    // So its server registers anew, and puts back what it holds.
+    let again = register(&store, "damaged", TERM).await;
+    let restored = store.restore_many(&again, &[(address("a"), held)]).await.unwrap();
+    assert_eq!(restored, [Restored::Held]);
+    assert!(store.lookup(&address("a")).await.unwrap().is_some());
+}
+
 #[expect(
     unsafe_code,
     reason = "opens the environment as LMDB itself does, to damage a record"
 )]
-fn damage(dir: &tempfile::TempDir, client: &str) {
+fn damage(dir: &tempfile::TempDir, table: &str, key: &str) {
     use heed::types::Bytes;
     // SAFETY: nobody else has it open.
     let env = unsafe {
@@ -367,16 +399,14 @@ fn damage(dir: &tempfile::TempDir, client: &str) {
             .open(dir.path())
     }
     .unwrap();
-    let sessions = env
+    let table = env
         .create_databases_and_commit(env.write_txn().unwrap(), |opener, txn| {
-            let sessions = opener.create_database::<Bytes, Bytes>(txn, Some("sessions"))?;
-            Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(sessions))
+            let table = opener.create_database::<Bytes, Bytes>(txn, Some(table))?;
+            Ok::<_, heed::Error>(heed::CommitOrAbort::<_, ()>::Commit(table))
         })
         .unwrap()
         .unwrap_commit();
     let mut txn = env.write_txn().unwrap();
-    sessions
-        .put(&mut txn, client.as_bytes(), b"\xff garbage")
-        .unwrap();
+    table.put(&mut txn, key.as_bytes(), b"\xff garbage").unwrap();
     txn.commit().unwrap();
 }

@@ -14,7 +14,7 @@ use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq,
 
 use crate::evidence::Evidence;
 use crate::exec::Call;
-use crate::fault::{Fault, Verb};
+use crate::fault::Verb;
 use crate::keys::{Keys, LEASES};
 use crate::reclaim::Graveyard;
 use crate::settings::{SCHEMES, Settings};
@@ -62,7 +62,7 @@ impl RedisStore {
             graveyard: Graveyard::default(),
             shown: url.to_string(),
         };
-        store.check().await?;
+        store.check(url).await?;
         Ok(store)
     }
 
@@ -78,18 +78,23 @@ impl RedisStore {
     }
 
     /// Whether the server that holds the leases answers, and knows what is needed.
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self, url: &StoreUrl) -> Result<(), StoreError> {
         let verb = Verb::read("open");
         let deadline = Instant::now() + self.topology.timeout();
         let call = Call::command(LEASES, "SCARD").arg(self.keys.members());
         match self.topology.run_each(vec![call], deadline).await.pop() {
             Some(Ok(_)) => Ok(()),
-            Some(Err(fault)) if fault.kind == ErrorKind::Timeout => Err(Fault {
-                kind: ErrorKind::Unavailable,
-                ..fault
+            Some(Err(mut fault)) => {
+                if matches!(fault.kind, ErrorKind::Timeout | ErrorKind::Unavailable) {
+                    fault.kind = ErrorKind::Unavailable;
+                    fault.message.push_str(if url.scheme().starts_with("rediss") {
+                        ": is the server up, and does it speak TLS at this address?"
+                    } else {
+                        ": is the server up, and is this its address?"
+                    });
+                }
+                Err(fault.into_error(verb, false))
             }
-            .into_error(verb, false)),
-            Some(Err(fault)) => Err(fault.into_error(verb, false)),
             None => Err(crate::reply::strange().into_error(verb, false)),
         }
     }

@@ -199,12 +199,8 @@ async fn set(objects: &Objects, wanted: &Map<String, Value>, deadline: Instant) 
 }
 
 async fn put(objects: &Objects, wanted: &Map<String, Value>, deadline: Instant) -> Result<(), Fault> {
-    let request = Request {
-        method: Method::PUT,
-        target: target(objects.bucket()),
-        vclock: None,
-        body: Some(Bytes::from(json!({ "props": wanted }).to_string())),
-    };
+    let body = Bytes::from(json!({ "props": wanted }).to_string());
+    let request = Request::write(Method::PUT, target(objects.bucket()), None, Some(body));
     objects.send(request, deadline).await.map(drop)
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Fault {
     pub(crate) sent: bool,
     /// Whether replicas may be apart for a while, so that what is written meanwhile misses what others write.
     pub(crate) apart: bool,
+    /// What is there has more headers than the HTTP client takes.
+    pub(crate) headers: bool,
 }
 
 impl Fault {
@@ -53,12 +55,19 @@ impl Fault {
             again: Again::Never,
             sent: false,
             apart: false,
+            headers: false,
         }
     }
 
     /// The same, saying that replicas may be apart.
     pub(crate) const fn apart(mut self) -> Self {
         self.apart = true;
+        self
+    }
+
+    /// The same, saying that what is there has more headers than the HTTP client takes.
+    pub(crate) const fn too_many_headers(mut self) -> Self {
+        self.headers = true;
         self
     }
 

@@ -16,6 +16,8 @@ use crate::settings::Settings;
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Siblings as one multipart answer; a single value in whatever type it has.
 const ACCEPT_SIBLINGS: &str = "multipart/mixed, */*;q=0.5";
+/// The names of siblings; a single value in whatever type it has.
+const ACCEPT_NAMES: &str = "text/plain, */*;q=0.5";
 const VCLOCK: HeaderName = HeaderName::from_static("x-riak-vclock");
 
 /// What is sent.
@@ -24,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     /// Path and query, percent-encoded.
     pub(crate) target: String,
+    /// What the answer to a read may be.
+    accept: &'static str,
     /// The vclock of what the sender has read.
     pub(crate) vclock: Option<String>,
     pub(crate) body: Option<Bytes>,
@@ -34,8 +38,27 @@ impl Request {
         Self {
             method: Method::GET,
             target,
+            accept: ACCEPT_SIBLINGS,
             vclock: None,
             body: None,
+        }
+    }
+
+    /// Asks for the names of an object's siblings, and not for what they are.
+    pub(crate) fn names(target: String) -> Self {
+        Self {
+            accept: ACCEPT_NAMES,
+            ..Self::get(target)
+        }
+    }
+
+    /// Writes, under the vclock of what the sender has read.
+    pub(crate) fn write(method: Method, target: String, vclock: Option<String>, body: Option<Bytes>) -> Self {
+        Self {
+            method,
+            vclock,
+            body,
+            ..Self::get(target)
         }
     }
 
@@ -44,7 +67,7 @@ impl Request {
     }
 }
 
-/// What came back, whole.
+/// What came back, whole but for a body that is too large.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -52,10 +75,17 @@ pub(crate) struct Answer {
     pub(crate) vclock: Option<String>,
     pub(crate) last_modified: Option<String>,
     pub(crate) date: Option<String>,
+    /// Empty where it was left out.
     pub(crate) body: Bytes,
+    /// The body is too large to be ours, and was not read.
+    pub(crate) left_out: bool,
 }
 
 impl Answer {
+    pub(crate) fn is_multipart(&self) -> bool {
+        self.content_type.starts_with("multipart/mixed")
+    }
+
     pub(crate) fn is_text(&self) -> bool {
         self.content_type.is_empty() || self.content_type.starts_with("text/plain")
     }
@@ -128,7 +158,7 @@ impl Http {
         let url = [&*host.base, &*request.target].concat();
         let mut builder = client.request(request.method.clone(), url).timeout(timeout);
         if !request.is_write() {
-            builder = builder.header(ACCEPT, ACCEPT_SIBLINGS);
+            builder = builder.header(ACCEPT, request.accept);
         }
         if let Some(vclock) = &request.vclock {
             builder = builder.header(VCLOCK, vclock);
@@ -143,13 +173,15 @@ impl Http {
         }
         let lost = |error: reqwest::Error| lost(&host.shown, &error, request.is_write());
         let mut response = builder.send().await.map_err(lost)?;
+        let too_large = |len: u64| len > ANSWER_BYTES_MAX as u64;
+        let mut left_out = response.content_length().is_some_and(too_large);
         let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
-            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                let message = format!("{}: an answer of more than {ANSWER_BYTES_MAX} bytes", host.shown);
-                return Err(Fault::new(ErrorKind::LimitExceeded, message).sent(request.is_write()));
-            }
+        while !left_out && let Some(chunk) = response.chunk().await.map_err(lost)? {
+            left_out = body.len() + chunk.len() > ANSWER_BYTES_MAX;
             body.extend_from_slice(&chunk);
+        }
+        if left_out {
+            body.clear();
         }
         let headers = response.headers();
         Ok(Answer {
@@ -159,6 +191,7 @@ impl Http {
             last_modified: header(headers, &LAST_MODIFIED),
             date: header(headers, &DATE),
             body: body.freeze(),
+            left_out,
         })
     }
 }
@@ -166,6 +199,9 @@ impl Http {
 fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
+
+/// What the HTTP client says of an answer with more headers than it takes.
+const TOO_MANY_HEADERS: &str = "message head is too large";
 
 /// No whole answer came.
 fn lost(host: &str, error: &reqwest::Error, write: bool) -> Fault {
@@ -195,6 +231,12 @@ fn lost(host: &str, error: &reqwest::Error, write: bool) -> Fault {
             .again(Again::Elsewhere)
             .sent(sent);
         return if error.is_connect() { fault.apart() } else { fault };
+    }
+    if cause == TOO_MANY_HEADERS {
+        let message = format!("{host}: an answer with more headers than any of ours has");
+        return Fault::new(ErrorKind::LimitExceeded, message)
+            .sent(write)
+            .too_many_headers();
     }
     if cause.contains("invalid HTTP") {
         let message = format!(

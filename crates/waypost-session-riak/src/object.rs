@@ -18,11 +18,16 @@ use crate::hosts::{Host, Hosts};
 use crate::http::{Answer, Http, Request};
 use crate::key::percent_encode;
 use crate::multipart;
+use crate::names::contended;
 use crate::settings::Settings;
 
 /// Before the same node is asked again; doubles up to sixteen times that.
 const PAUSE: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Picks a sibling by its name.
+const SIBLING: &str = "&vtag=";
+/// How often siblings are read one by one while others change them.
+const ROUNDS: usize = 8;
 /// As long as a node that starts is waited for, unless the time-out is longer.
 const OPENING_MAX: Duration = Duration::from_secs(20);
 
@@ -159,9 +164,57 @@ impl Objects {
 
     /// Reads an object with all its siblings.
     pub(crate) async fn get(&self, key: &str, deadline: Instant) -> Result<Object, Fault> {
-        let request = Request::get(self.target(key, &self.read));
-        let object = object(&self.send(request, deadline).await?)?;
-        object.ok_or_else(inseparable)
+        let target = self.target(key, &self.read);
+        let answer = match self.send(Request::get(target), deadline).await {
+            Ok(answer) => answer,
+            Err(fault) if fault.headers => return Ok(foreign_alone(key)),
+            Err(fault) => return Err(fault),
+        };
+        if answer.left_out && answer.is_multipart() {
+            return self.get_one_by_one(key, deadline).await;
+        }
+        object(&answer)?.ok_or_else(inseparable)
+    }
+
+    /// The same for an object whose siblings are too large together: each by its name, those that are too large left out.
+    async fn get_one_by_one(&self, key: &str, deadline: Instant) -> Result<Object, Fault> {
+        for _ in 0..ROUNDS {
+            let request = Request::names(self.target(key, &self.read));
+            let names = match self.send(request, deadline).await {
+                Ok(names) => names,
+                Err(fault) if fault.headers => return Ok(foreign_alone(key)),
+                Err(fault) => return Err(fault),
+            };
+            if names.status != 300 || names.is_multipart() {
+                // One value is left.
+                return object(&names)?.ok_or_else(inseparable);
+            }
+            if let Some(values) = self.siblings(key, &names.text(), deadline).await? {
+                return Ok(Object {
+                    values,
+                    ..read(&names)
+                });
+            }
+        }
+        Err(contended())
+    }
+
+    /// The siblings of these names; `None` when one of them is there no longer.
+    async fn siblings(&self, key: &str, names: &str, deadline: Instant) -> Result<Option<Vec<Bytes>>, Fault> {
+        let mut values = Vec::new();
+        for name in names.lines().skip(1).filter(|name| !name.is_empty()) {
+            let mut query = [&*self.read, SIBLING].concat();
+            percent_encode(name, &mut query);
+            let request = Request::get(self.target(key, &query));
+            match self.send(request, deadline).await {
+                Ok(answer) if answer.status == 404 => return Ok(None),
+                // Empty where it was left out, which is none of ours.
+                Ok(answer) => values.push(answer.body),
+                Err(fault) if fault.headers => values.push(Bytes::new()),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(Some(values))
     }
 
     /// Writes an object and reads it back as the replicas have it then: concurrent writes show as siblings.
@@ -175,6 +228,7 @@ impl Objects {
         let target = self.target(key, &[&*self.write, "&returnbody=true"].concat());
         let answer = self.send(put(target, vclock, body), deadline).await?;
         let object = match object(&answer) {
+            _ if answer.left_out => self.get(key, deadline).await,
             Ok(Some(object)) => Ok(object),
             // Siblings, of which this answer has the names alone.
             Ok(None) => self.get(key, deadline).await,
@@ -202,12 +256,8 @@ impl Objects {
         vclock: Option<String>,
         deadline: Instant,
     ) -> Result<(), Fault> {
-        let request = Request {
-            method: Method::DELETE,
-            target: self.target(key, &self.write),
-            vclock,
-            body: None,
-        };
+        let target = self.target(key, &self.write);
+        let request = Request::write(Method::DELETE, target, vclock, None);
         self.send(request, deadline).await.map(drop)
     }
 
@@ -246,13 +296,15 @@ impl Objects {
                 share
             };
             let of_object = bare.contains("/keys/");
+            let of_sibling = bare.contains(SIBLING);
             if of_object {
                 // The node gives up shortly before we do: so one whose replicas are silent is told from one that hangs.
                 request.target = format!("{bare}&timeout={}", (share - share / 8).as_millis().max(1));
             }
             let answer = self.http.send(&host, &request, share).await;
             drop(slot);
-            let mut fault = match answer.and_then(|answer| understood(&host.shown, answer, of_object)) {
+            let answer = answer.and_then(|answer| understood(&host.shown, answer, of_object, of_sibling));
+            let mut fault = match answer {
                 Ok(answer) => {
                     if host.succeeded() {
                         self.reunions.fetch_add(1, Ordering::Relaxed);
@@ -342,16 +394,23 @@ async fn probe(http: Weak<Http>, host: Arc<Host>, props: String, mut pause: Dura
 }
 
 fn put(target: String, vclock: Option<String>, body: Bytes) -> Request {
-    Request {
-        method: Method::PUT,
-        target,
-        vclock,
-        body: Some(body),
-    }
+    Request::write(Method::PUT, target, vclock, Some(body))
 }
 
-/// Whether the answer is one of those that mean what they say; `of_object` says that an object was asked for, or written.
-fn understood(host: &str, answer: Answer, of_object: bool) -> Result<Answer, Fault> {
+/// Stands for one value that another program wrote with more headers than the HTTP client takes: its vclock cannot be read, so what is
+/// written becomes its sibling, and then both come in one body.
+fn foreign_alone(key: &str) -> Object {
+    let kind = key.split(':').next().unwrap_or_default();
+    tracing::warn!(
+        kind,
+        "an object has more headers than any of ours and counts for nothing: does another program use this bucket?"
+    );
+    Object::default()
+}
+
+/// Whether the answer is one of those that mean what they say; `of_object` says that an object was asked for, or written, and
+/// `of_sibling` that one of its siblings was.
+fn understood(host: &str, answer: Answer, of_object: bool, of_sibling: bool) -> Result<Answer, Fault> {
     // Riak shows no object without its vclock. What does is a page of something in between, and not a value that counts for nothing.
     if of_object && answer.status == 200 && answer.vclock.is_none() {
         let message =
@@ -361,7 +420,7 @@ fn understood(host: &str, answer: Answer, of_object: bool) -> Result<Answer, Fau
             .sent(true));
     }
     let absent = answer.status == 404 && answer.is_text() && answer.body.starts_with(b"not found");
-    if matches!(answer.status, 200 | 204 | 300) || absent {
+    if matches!(answer.status, 200 | 204 | 300) || absent || (of_sibling && answer.status == 404) {
         return Ok(answer);
     }
     Err(of_status(host, answer.status, !answer.is_html(), &answer.text()))
@@ -372,7 +431,7 @@ fn understood(host: &str, answer: Answer, of_object: bool) -> Result<Answer, Fau
 /// to a write whatever the request takes.
 fn object(answer: &Answer) -> Result<Option<Object>, Fault> {
     let siblings = || multipart::values(&answer.content_type, &answer.body);
-    let is_multipart = answer.content_type.starts_with("multipart/mixed");
+    let is_multipart = answer.is_multipart();
     let values = match answer.status {
         200 if is_multipart => siblings().unwrap_or_else(|| vec![answer.body.clone()]),
         200 => vec![answer.body.clone()],
@@ -382,9 +441,17 @@ fn object(answer: &Answer) -> Result<Option<Object>, Fault> {
     };
     Ok(Some(Object {
         values,
+        ..read(answer)
+    }))
+}
+
+/// What the headers say.
+fn read(answer: &Answer) -> Object {
+    Object {
+        values: Vec::new(),
         vclock: answer.vclock.clone(),
         age: age::between(answer.last_modified.as_deref(), answer.date.as_deref()),
-    }))
+    }
 }
 
 fn inseparable() -> Fault {
@@ -403,6 +470,7 @@ mod tests {
             last_modified: None,
             date: None,
             body: Bytes::from_static(body.as_bytes()),
+            left_out: false,
         };
         object(&answer).unwrap().map(|object| object.values)
     }

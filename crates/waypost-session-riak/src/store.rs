@@ -90,8 +90,13 @@ impl RiakStore {
             shown: url.to_string(),
         };
         store.prepare(&settings).await.map_err(|mut fault| {
-            if fault.kind == ErrorKind::Timeout {
+            if matches!(fault.kind, ErrorKind::Timeout | ErrorKind::Unavailable) {
                 fault.kind = ErrorKind::Unavailable;
+                fault.message.push_str(if settings.tls {
+                    ": is Riak up, and does it speak TLS at this address?"
+                } else {
+                    ": is Riak up, and is this the address of its HTTP interface (port 8098 by default)?"
+                });
             }
             fault.into_error(Verb::read("open"))
         })?;

@@ -6,7 +6,7 @@ use waypost_session::{Released, SessionStore};
 use waypost_session_testkit::servers::riak::RiakOptions;
 use waypost_types::Address;
 
-use crate::{address, location, open, server};
+use crate::{address, location, open, open_with, server};
 
 #[tokio::test]
 async fn every_verb_takes_as_many_requests_as_documented() {
@@ -50,6 +50,25 @@ async fn every_verb_takes_as_many_requests_as_documented() {
     );
     store.deregister(&owner).await.unwrap();
     assert_eq!(nodes.deletes(), 0, "only reclaiming deletes");
+}
+
+#[tokio::test]
+async fn requests_go_by_kept_connections_and_no_more_at_once_than_the_url_says() {
+    let options = RiakOptions::new().latency(Duration::from_millis(1), Duration::from_millis(2));
+    let nodes = options.start().await.unwrap();
+    let store = open_with(&nodes, "?timeout=20s&connections=4").await;
+    let owner = server(&store, "server").await;
+    let many: Vec<Address> = (0..200).map(|n| address(&format!("a{n}"))).collect();
+    let (claimed, found) = tokio::join!(store.claim_many(&owner, &many), store.lookup_many(&many));
+    assert_eq!((claimed.unwrap().len(), found.unwrap().len()), (200, 200));
+    for name in &many[..20] {
+        assert!(store.lookup(name).await.unwrap().is_some());
+    }
+    assert!(nodes.requests() > 600);
+    let most = nodes.most_at_once(0);
+    assert!((2..=4).contains(&most), "{most}");
+    // One may be begun while another becomes free.
+    assert!(nodes.connections() <= 8, "{}", nodes.connections());
 }
 
 #[tokio::test]

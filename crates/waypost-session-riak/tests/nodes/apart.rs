@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use waypost_session::{Renewal, Restored, SessionStore};
+use waypost_session::{ErrorKind, Renewal, Restored, SessionStore};
 use waypost_session_riak::RiakStore;
 use waypost_session_testkit::servers::riak::RiakOptions;
 use waypost_types::Owner;
@@ -61,6 +61,35 @@ async fn a_server_that_lost_a_client_while_replicas_were_apart_learns_it_once_an
         .await
         .unwrap();
     assert!(matches!(restored[..], [Restored::Lost(_)]), "{restored:?}");
+}
+
+#[tokio::test]
+async fn with_the_primary_profile_the_lesser_side_refuses_what_fallbacks_would_take() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let available = open(&nodes).await;
+    let primary = open_with(&nodes, "?timeout=2s&profile=primary").await;
+    let owner = server(&primary, "server").await;
+    let before = primary.claim(&owner, &address("a")).await.unwrap();
+    nodes.stop(1).await;
+    nodes.stop(2).await;
+    let refused = [
+        primary.claim(&owner, &address("a")).await.unwrap_err(),
+        primary.lookup(&address("a")).await.unwrap_err(),
+    ];
+    for error in refused {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    }
+    let meanwhile = available.claim(&owner, &address("a")).await.unwrap();
+    assert!(meanwhile.seq > before.seq);
+    nodes.start_again(1).await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    let after = loop {
+        match primary.claim(&owner, &address("a")).await {
+            Ok(claimed) => break claimed,
+            Err(error) => assert!(Instant::now() < until, "{error}"),
+        }
+    };
+    assert!(after.seq > meanwhile.seq);
 }
 
 #[tokio::test]

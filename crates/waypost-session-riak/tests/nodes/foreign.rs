@@ -249,3 +249,76 @@ async fn copies_of_a_record_without_its_vclock_are_one_record() {
     assert!(third.seq > second.seq);
     assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
 }
+
+/// More headers than an HTTP client takes, and fewer than Riak refuses.
+fn many_headers() -> String {
+    (0..200).map(|n| format!("X-Riak-Meta-N{n}: {n}\r\n")).collect()
+}
+
+#[tokio::test]
+async fn a_value_with_very_many_headers_counts_for_nothing_and_is_gone_with_the_next_write() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let (one, two) = (open(&nodes).await, open(&nodes).await);
+    let (first, second) = (server(&one, "first").await, server(&two, "second").await);
+    let name = address("a");
+    let put = async |headers: &str| {
+        let headers = [&many_headers(), headers].concat();
+        let answer = raw::ask(&nodes, "PUT", "s%3Aa", &headers, "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    };
+    put("").await;
+    assert_eq!(one.lookup(&name).await.unwrap(), None);
+    let held = one.claim(&first, &name).await.unwrap();
+    assert_eq!(held.displaced, None);
+    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    // Beside a record, and in its place.
+    put("").await;
+    let session = Session::new(first.clone(), held.seq);
+    assert_eq!(two.lookup(&name).await.unwrap(), Some(session.clone()));
+    let claimed = two.claim(&second, &name).await.unwrap();
+    assert_eq!(claimed.displaced, Some(session));
+    put(&raw::vclock(&nodes, "s%3Aa").await).await;
+    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    assert_eq!(one.lookup(&name).await.unwrap(), None);
+    assert_eq!(
+        two.release(&second, &name, claimed.seq).await.unwrap(),
+        Released::NotOwner
+    );
+    let again = two.claim(&second, &name).await.unwrap();
+    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    let held = one.lookup(&name).await.unwrap();
+    assert_eq!(held.map(|held| held.seq), Some(again.seq));
+    // And in the place of a lease.
+    let headers = [many_headers(), raw::vclock(&nodes, "l%3Afirst").await].concat();
+    raw::ask(&nodes, "PUT", "l%3Afirst", &headers, "{}").await;
+    assert_eq!(renew(&one, &first).await, Renewal::Renewed);
+    assert_eq!(two.peers().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_value_that_is_too_large_to_be_read_counts_for_nothing_and_is_gone_with_the_next_write() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let (one, two) = (open(&nodes).await, open(&nodes).await);
+    let (first, second) = (server(&one, "first").await, server(&two, "second").await);
+    let name = address("a");
+    let large = "x".repeat(17 << 20);
+    let put = async |headers: &str| {
+        let answer = raw::ask(&nodes, "PUT", "s%3Aa", headers, &large).await;
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    };
+    put("").await;
+    assert_eq!(one.lookup(&name).await.unwrap(), None);
+    let held = one.claim(&first, &name).await.unwrap();
+    assert_eq!(held.displaced, None);
+    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    // Beside a record: read one by one.
+    put("").await;
+    raw::ask(&nodes, "PUT", "s%3Aa", &many_headers(), "{}").await;
+    let session = Session::new(first.clone(), held.seq);
+    assert_eq!(two.lookup(&name).await.unwrap(), Some(session.clone()));
+    let claimed = two.claim(&second, &name).await.unwrap();
+    assert_eq!(claimed.displaced, Some(session));
+    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    let held = one.lookup(&name).await.unwrap();
+    assert_eq!(held.map(|held| held.seq), Some(claimed.seq));
+}

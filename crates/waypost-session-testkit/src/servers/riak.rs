@@ -201,6 +201,21 @@ impl RiakStandIn {
         self.nodes.iter().map(|running| running.node.deletes()).sum()
     }
 
+    /// How many connections all nodes have accepted.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.nodes.iter().map(|running| running.node.accepted()).sum()
+    }
+
+    /// How many requests a node has had under way at once, at most.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    #[must_use]
+    pub fn most_at_once(&self, node: usize) -> u64 {
+        self.nodes[node].node.most_at_once()
+    }
+
     /// How many buckets have properties of their own, as far as a node knows.
     #[must_use]
     pub fn buckets_with_props(&self, node: usize) -> usize {

@@ -34,6 +34,10 @@ pub(super) struct Node {
     faults: Faults,
     requests: AtomicU64,
     deletes: AtomicU64,
+    accepted: AtomicU64,
+    /// Requests under way, and the most that there were.
+    under_way: AtomicU64,
+    most: AtomicU64,
     /// Until when a node that starts knows no route, and until when it is not ready.
     starting: Mutex<Option<(Instant, Instant)>>,
     connections: Mutex<Vec<AbortHandle>>,
@@ -103,6 +107,9 @@ impl Node {
             faults: Faults::new(index as u64 + 1),
             requests: AtomicU64::new(0),
             deletes: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+            most: AtomicU64::new(0),
             starting: Mutex::default(),
             connections: Mutex::default(),
             suspended: watch::Sender::new(false),
@@ -110,6 +117,14 @@ impl Node {
             latency: manner.latency,
             rng: Mutex::new(Rng::new(manner.seed.wrapping_add(index as u64))),
         }
+    }
+
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn most_at_once(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
     }
 
     /// What a request costs that comes now.
@@ -191,6 +206,7 @@ pub(super) fn basic(user: &str, password: &str) -> String {
 pub(super) async fn serve(listener: TcpListener, node: Arc<Node>) {
     while let Ok((stream, _)) = listener.accept().await {
         let _ = stream.set_nodelay(true);
+        node.accepted.fetch_add(1, Ordering::Relaxed);
         let task = tokio::spawn({
             let node = Arc::clone(&node);
             async move {
@@ -223,6 +239,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         // Fails when the node is gone.
         let _ = node.suspended.subscribe().wait_for(|suspended| !suspended).await;
         node.requests.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay::of(node);
         if request.method == "DELETE" {
             node.deletes.fetch_add(1, Ordering::Relaxed);
         }
@@ -263,10 +280,28 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, node: &Node) 
         };
         let close = !keep_alive || response.close;
         let answer = node.encode(&response, head_only);
+        drop(under_way);
         stream.write_all(&answer).await?;
         if close {
             return Ok(());
         }
+    }
+}
+
+/// Counts a request as long as it lives.
+struct UnderWay<'a>(&'a Node);
+
+impl<'a> UnderWay<'a> {
+    fn of(node: &'a Node) -> Self {
+        let now = node.under_way.fetch_add(1, Ordering::Relaxed) + 1;
+        node.most.fetch_max(now, Ordering::Relaxed);
+        Self(node)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

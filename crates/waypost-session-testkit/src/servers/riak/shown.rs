@@ -25,7 +25,18 @@ pub(super) fn shown(object: &Object, request: &Request, bucket: &str, written: b
         .map(|sibling| sibling.content.modified)
         .max();
     let modified = http_date(newest.unwrap_or(std::time::UNIX_EPOCH));
-    if let [single] = object.siblings.as_slice() {
+    let picked = request.param("vtag").filter(|_| !written);
+    let single = match (picked, object.siblings.as_slice()) {
+        (Some(vtag), siblings) => {
+            let Some(sibling) = siblings.iter().find(|sibling| sibling.content.vtag == vtag) else {
+                return html(404, "Object Not Found", "Not Found");
+            };
+            Some(sibling)
+        }
+        (None, [single]) => Some(single),
+        (None, _) => None,
+    };
+    if let Some(single) = single {
         let content = &single.content;
         if !written && !accepts(request, &content.content_type) {
             return html(406, "Not Acceptable", "Not Acceptable");
