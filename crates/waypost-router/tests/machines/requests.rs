@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use waypost_router::{Endpoint, Event, RequestToken, Settings};
-use waypost_types::{Outcome, Seq};
+use waypost_types::{Incarnation, Outcome, Seq};
 use waypost_wire::{Failed, Frame, Outcomes};
 
 use super::{NOW, addr, bodies, displaced, named, owner, sent, server, to};
@@ -144,4 +144,35 @@ fn one_that_may_still_arrive_is_not_sent_again_for_those_behind_it() {
         [] as [&[u8]; 0],
         "which have not been on their way for long"
     );
+}
+
+#[test]
+fn who_is_fenced_for_good_has_nothing_to_move_out_and_says_so() {
+    let drained = |endpoint: &mut Endpoint<&'static str>| {
+        let mut events = std::collections::VecDeque::new();
+        endpoint.take_events(&mut events, usize::MAX);
+        events
+            .into_iter()
+            .filter(|event| *event == Event::Drained)
+            .count()
+    };
+    let fence = |endpoint: &mut Endpoint<&'static str>| {
+        endpoint.handle_frame(
+            NOW,
+            Frame::LeaseOver {
+                incarnation: Incarnation(1),
+                superseded: true,
+            },
+        );
+    };
+    let mut endpoint = server();
+    fence(&mut endpoint);
+    endpoint.drain(NOW, "drained");
+    assert_eq!(drained(&mut endpoint), 1, "asked for afterwards");
+
+    let (mut endpoint, _) = asked(1..2);
+    endpoint.drain(NOW, "drained");
+    assert_eq!(drained(&mut endpoint), 0);
+    fence(&mut endpoint);
+    assert_eq!(drained(&mut endpoint), 1, "asked for before");
 }
