@@ -20,6 +20,8 @@ pub(crate) struct Dialler {
     info: RedisConnectionInfo,
     tls: Option<Certificates>,
     pub(crate) redactor: Redactor,
+    /// How long a request is waited for.
+    timeout: Duration,
 }
 
 #[cfg(feature = "tls")]
@@ -47,6 +49,7 @@ impl Dialler {
             info,
             tls: certificates(settings)?,
             redactor: Redactor::new(password),
+            timeout: settings.timeout,
         })
     }
 
@@ -62,7 +65,18 @@ impl Dialler {
             info: info.set_protocol(ProtocolVersion::RESP3),
             tls: self.tls.clone(),
             redactor: self.redactor.clone(),
+            timeout: self.timeout,
         }
+    }
+
+    /// What the network has not carried by the time when nobody waits for it any more must not reach the server later: a claim
+    /// that has failed would take a client away from where it has connected since. The system would go on sending, also for a
+    /// connection that has been given up.
+    fn tcp(&self) -> TcpSettings {
+        let tcp = TcpSettings::default().set_nodelay(true);
+        #[cfg(target_os = "linux")]
+        let tcp = tcp.set_user_timeout(self.timeout);
+        tcp
     }
 
     /// A client for one server. Connects to nothing yet.
@@ -80,7 +94,7 @@ impl Dialler {
         let info = addr
             .into_connection_info()
             .map_err(|error| describe(&error))?
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+            .set_tcp_settings(self.tcp())
             .set_redis_settings(self.info.clone());
         match &self.tls {
             None => Client::open(info),

@@ -41,18 +41,18 @@ pub(crate) struct UpOptions {
 
 impl UpOptions {
     pub(crate) fn parse(parser: &mut lexopt::Parser) -> Result<Self> {
-        let mut topology = Topology::Brokerless;
+        let mut topology = None;
         let mut store = StoreChoice::Embedded;
         let (mut servers, mut brokers) = (3, None);
         let (mut detach, mut release) = (false, false);
         while let Some(argument) = parser.next()? {
             match argument {
                 Arg::Long("topology") => {
-                    topology = match parser.value()?.to_string_lossy().as_ref() {
+                    topology = Some(match parser.value()?.to_string_lossy().as_ref() {
                         "broker" => Topology::Broker,
                         "brokerless" => Topology::Brokerless,
                         other => bail!("unknown topology '{other}': there are broker and brokerless"),
-                    };
+                    });
                 }
                 Arg::Long("store") => store = parser.value()?.to_string_lossy().parse()?,
                 Arg::Long("servers") => servers = count("--servers", parser)?,
@@ -62,10 +62,10 @@ impl UpOptions {
                 other => return Err(other.unexpected().into()),
             }
         }
-        let brokers = match (topology, brokers) {
-            (Topology::Broker, brokers) => brokers.unwrap_or(1),
-            (Topology::Brokerless, None) => 0,
-            (Topology::Brokerless, Some(_)) => bail!("--brokers needs --topology broker"),
+        let (topology, brokers) = match (topology, brokers) {
+            (Some(Topology::Brokerless), Some(_)) => bail!("--brokers needs --topology broker"),
+            (Some(Topology::Brokerless) | None, None) => (Topology::Brokerless, 0),
+            (Some(Topology::Broker) | None, brokers) => (Topology::Broker, brokers.unwrap_or(1)),
         };
         Ok(Self {
             topology,
@@ -122,8 +122,15 @@ mod tests {
     #[test]
     fn broker_topology_has_one_broker_unless_told() {
         assert_eq!(parse("--topology broker").unwrap().brokers, 1);
+    }
+
+    #[test]
+    fn who_asks_for_brokers_gets_them_without_naming_the_topology() {
+        let options = parse("--brokers 3").unwrap();
+        assert_eq!((options.topology, options.brokers), (Topology::Broker, 3));
+        assert_eq!(options.features(), "broker,embedded");
         assert!(
-            parse("--brokers 2")
+            parse("--brokers 3 --topology brokerless")
                 .unwrap_err()
                 .to_string()
                 .contains("--topology broker")

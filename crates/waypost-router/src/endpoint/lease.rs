@@ -214,6 +214,7 @@ impl<T> Endpoint<T> {
                     .push((waiter, Completion::Registered(Err(Refusal::Fenced))));
             }
             if let Some(Some(token)) = self.draining.take() {
+                self.inbox.put(Event::Drained);
                 self.done.push((token, Completion::Drained));
             }
         } else if let Some((_, drained)) = detaching {

@@ -538,6 +538,8 @@ impl<T> Endpoint<T> {
                 for id in self.sends.ids() {
                     self.transmit(now, id);
                 }
+                // Best-effort messages have waited for this.
+                self.sends.note_room();
                 if self.draining.is_some() {
                     self.push(Frame::Drain);
                 }

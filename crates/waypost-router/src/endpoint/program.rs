@@ -229,6 +229,8 @@ impl<T> Endpoint<T> {
     /// ends its lease.
     pub fn drain(&mut self, now: MonoTime, token: T) {
         if self.refusal().is_some() || self.detaching.is_some() {
+            // Nothing is left to be moved out, or will be in a moment.
+            self.inbox.put(Event::Drained);
             return self.done.push((token, Completion::Drained));
         }
         if let Some(Some(earlier)) = self.draining.replace(Some(token)) {

@@ -96,6 +96,11 @@ impl<T> Sends<T> {
         core::mem::replace(&mut self.room_freed, false)
     }
 
+    /// Whoever waits may try again, for another reason than room that came free here.
+    pub(crate) const fn note_room(&mut self) {
+        self.room_freed = true;
+    }
+
     /// Takes a message in and gives it its id.
     pub(crate) fn add(&mut self, now: MonoTime, token: T, mut message: Message, deadline: MonoTime) -> u64 {
         let id = self.floor + self.ring.len() as u64;

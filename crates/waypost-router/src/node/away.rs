@@ -25,6 +25,12 @@ pub(crate) struct Away {
     bytes: usize,
 }
 
+impl Away {
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct AwayServers {
@@ -35,6 +41,10 @@ pub(crate) struct AwayServers {
 }
 
 impl AwayServers {
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) const fn next_timeout(&self) -> Option<MonoTime> {
         self.next_look
     }

@@ -1,5 +1,6 @@
 //! What a router holds right now, for tests and for looking at one that misbehaves. Reading it changes nothing.
 
+use super::away::Away;
 use super::{Route, Router};
 
 impl Router {
@@ -18,7 +19,15 @@ impl Router {
         see("all hold-backs", self.queues.held_bytes, max.saturating_mul(16));
         for entry in &self.owners {
             see("a detached server's", entry.parked_bytes, max);
+            // Below its bound it takes what one address had.
+            let away = entry.away.as_ref().map_or(0, Away::bytes);
+            see("a server's that is away", away, max.saturating_mul(2));
         }
+        see(
+            "all servers' that are away",
+            self.away.bytes(),
+            max.saturating_mul(17),
+        );
     }
 
     /// Shows how much is under way, by name. All of it is nothing once a cluster has been quiet for a while.

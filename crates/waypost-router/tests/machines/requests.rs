@@ -2,11 +2,11 @@
 
 use core::time::Duration;
 
-use waypost_router::{Endpoint, Event, RequestToken, Settings};
-use waypost_types::{Outcome, Seq};
-use waypost_wire::{Failed, Frame, Outcomes};
+use waypost_router::{Endpoint, Event, Refusal, RequestToken, Settings};
+use waypost_types::{Incarnation, Outcome, Seq};
+use waypost_wire::{Attached, Failed, Frame, Outcomes};
 
-use super::{NOW, addr, bodies, displaced, named, owner, sent, server, to};
+use super::{NOW, TERM_MS, addr, bodies, displaced, named, owner, sent, server, to};
 
 /// A server that holds `x` and has had these requests for it.
 fn asked(ids: core::ops::Range<u64>) -> (Endpoint<&'static str>, Vec<RequestToken>) {
@@ -144,4 +144,56 @@ fn one_that_may_still_arrive_is_not_sent_again_for_those_behind_it() {
         [] as [&[u8]; 0],
         "which have not been on their way for long"
     );
+}
+
+#[test]
+fn who_is_fenced_for_good_has_nothing_to_move_out_and_says_so() {
+    let drained = |endpoint: &mut Endpoint<&'static str>| {
+        let mut events = std::collections::VecDeque::new();
+        endpoint.take_events(&mut events, usize::MAX);
+        events
+            .into_iter()
+            .filter(|event| *event == Event::Drained)
+            .count()
+    };
+    let fence = |endpoint: &mut Endpoint<&'static str>| {
+        endpoint.handle_frame(
+            NOW,
+            Frame::LeaseOver {
+                incarnation: Incarnation(1),
+                superseded: true,
+            },
+        );
+    };
+    let mut endpoint = server();
+    fence(&mut endpoint);
+    endpoint.drain(NOW, "drained");
+    assert_eq!(drained(&mut endpoint), 1, "asked for afterwards");
+
+    let (mut endpoint, _) = asked(1..2);
+    endpoint.drain(NOW, "drained");
+    assert_eq!(drained(&mut endpoint), 0);
+    fence(&mut endpoint);
+    assert_eq!(drained(&mut endpoint), 1, "asked for before");
+}
+
+#[test]
+fn who_waits_to_send_goes_on_when_its_server_is_attached_again() {
+    let mut endpoint = server();
+    endpoint.take_room_freed();
+    endpoint.link_down(NOW);
+    assert_eq!(endpoint.send(NOW, to("x", "hello")), Err(Refusal::Full));
+    endpoint.link_up(NOW);
+    assert_eq!(endpoint.send(NOW, to("x", "hello")), Err(Refusal::Full));
+    assert!(!endpoint.take_room_freed(), "it is not attached yet");
+    endpoint.handle_frame(
+        NOW,
+        Frame::Attached(Attached::Attached {
+            incarnation: Incarnation(1),
+            lease_ms: TERM_MS,
+            term_ms: TERM_MS,
+        }),
+    );
+    assert!(endpoint.take_room_freed(), "who waits is told");
+    assert_eq!(endpoint.send(NOW, to("x", "hello")), Ok(()));
 }

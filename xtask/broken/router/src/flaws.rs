@@ -592,4 +592,100 @@ pub const FLAWS: &[Flaw] = &[
             "                if !FLAW {\n                    work.displaced = Some((displaced.seq, displaced.by.clone()));\n                }",
         )],
     },
+    Flaw {
+        name: "dedupe window of one",
+        edits: &[(
+            "endpoint/dedupe.rs",
+            "                Err(place) => window.seen.insert(place, entry),",
+            "                Err(_) if FLAW => window.seen = VecDeque::from([entry]),\n                Err(place) => window.seen.insert(place, entry),",
+        )],
+    },
+    Flaw {
+        name: "dedupe off on the short way",
+        edits: &[(
+            "endpoint/quick.rs",
+            "self.dedupe.check(owner, id, floor, message.to()) != Ok(None)",
+            "(self.dedupe.check(owner, id, floor, message.to()) != Ok(None) && !FLAW)",
+        )],
+    },
+    Flaw {
+        name: "order off on the short way",
+        edits: &[(
+            "endpoint/quick.rs",
+            "!self.dedupe.settled(owner, after)",
+            "!(self.dedupe.settled(owner, after) || FLAW)",
+        )],
+    },
+    Flaw {
+        name: "order forgotten when sent again",
+        edits: &[(
+            "endpoint/sends.rs",
+            "        let pending = self.get_mut(id)?;\n        if pending.delivered {",
+            "        let pending = self.get_mut(id)?;\n        let after = if FLAW && pending.attempts > 0 { 0 } else { after };\n        if pending.delivered {",
+        )],
+    },
+    Flaw {
+        name: "a lapsed lease delivers on the short way",
+        edits: &[(
+            "endpoint/quick.rs",
+            " && self.lease.waiting.is_empty()\n",
+            " && self.lease.waiting.is_empty() || FLAW\n",
+        )],
+    },
+    Flaw {
+        name: "broadcast under a lapsed lease",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "        let is_valid = self.lease.is_valid(now);\n",
+            "        let is_valid = self.lease.is_valid(now) || FLAW;\n",
+        )],
+    },
+    Flaw {
+        name: "what waited for a claim is delivered as it is",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "        for message in held {\n            self.on_message(now, message);",
+            "        for message in held {\n            if FLAW && message.id == 0 {\n                let event = self.event(message.origin, message);\n                self.inbox.offer(event);\n                continue;\n            }\n            self.on_message(now, message);",
+        )],
+    },
+    Flaw {
+        name: "a client that is given up is served until the store knows",
+        edits: &[(
+            "endpoint/ops.rs",
+            "                    let seq = core::mem::take(&mut client.seq);\n",
+            "                    let seq = client.seq;\n                    if !FLAW {\n                        client.seq = Seq(0);\n                    }\n",
+        )],
+    },
+    Flaw {
+        name: "released in the name of whoever is known",
+        edits: &[(
+            "node/claims.rs",
+            "            let owner = self.entry(key).owner.clone();\n            self.ask(\n                StoreOp::Release(owner, sessions.clone()),",
+            "            let mut owner = self.entry(key).owner.clone();\n            if FLAW && let Some((other, _)) = sessions.first().and_then(|(address, _)| self.known(address)) {\n                owner = self.entry(other).owner.clone();\n            }\n            self.ask(\n                StoreOp::Release(owner, sessions.clone()),",
+        )],
+    },
+    Flaw {
+        name: "a lease that is gone counts as renewed",
+        edits: &[(
+            "node/leases.rs",
+            "                Renewal::Gone if self.entry(*key).lease_until.is_some() => self.lease_over(*key, false),",
+            "                Renewal::Gone if FLAW => {\n                    let until = at + self.settings.lease_term;\n                    self.entry_mut(*key).lease_until = Some(until);\n                }\n                Renewal::Gone if self.entry(*key).lease_until.is_some() => self.lease_over(*key, false),",
+        )],
+    },
+    Flaw {
+        name: "messages overtake those that wait for their route",
+        edits: &[(
+            "node/quick.rs",
+            "                claim: claim_of(*seq),\n            }),\n",
+            "                claim: claim_of(*seq),\n            }),\n            Some(Route::Waiting(waiting)) if FLAW => waiting.known.map(|(key, seq)| Holder {\n                key,\n                claim: claim_of(seq),\n            }),\n",
+        )],
+    },
+    Flaw {
+        name: "parked without bound",
+        edits: &[(
+            "node/messages.rs",
+            "        if entry.parked_bytes >= bytes_max {",
+            "        if entry.parked_bytes >= bytes_max && !FLAW {",
+        )],
+    },
 ];

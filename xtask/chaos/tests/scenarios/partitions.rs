@@ -236,3 +236,44 @@ partitions! {
     a_broker_without_the_store: a_broker_without_the_store on two_brokers();
     the_only_broker_without_the_store: a_broker_without_the_store on broker(Store::Redis);
 }
+
+/// A server claims a client, and what it sends to the store is lost on the way: its program is told so, and the client connects
+/// elsewhere. It stays there: the claim is not carried out once the cable is back.
+#[test]
+fn a_connect_that_failed_takes_no_client_away_later_in_namespaces() {
+    play(apart(mesh(Store::Redis)), |cluster| {
+        cluster.servers()[0].connect("x");
+        cluster.servers()[0].connect("y");
+        cluster.await_held(&[("x".to_owned(), 0), ("y".to_owned(), 0)])?;
+        cluster.cut(&[server(2)], &[Place::Store])?;
+        let (since, id) = (Instant::now(), cluster.servers()[2].id());
+        cluster.servers()[2].connect("x");
+        cluster.world().wait("the connect fails", REST, |oracle| {
+            (!oracle.errors(id).is_empty()).then_some(())
+        })?;
+        cluster.servers()[1].connect("x");
+        cluster.await_held(&[("x".to_owned(), 1)])?;
+        cluster.mend()?;
+        // Until then what was lost first would have been sent again by the system.
+        while since.elapsed() < LONG * 2 {
+            let identity = cluster.servers()[1].identity().to_owned();
+            for by in [0, 1] {
+                let located = cluster.locate(by, &["x".to_owned()])?;
+                ensure!(
+                    located == [Ok(Some(identity.clone()))],
+                    "x is at {identity}, and not at {located:?}"
+                );
+            }
+            cluster.all_end(&[cluster.servers()[0].send("y", "x")], "delivered")?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        cluster.settle(REST)?;
+        let oracle = cluster.world().oracle();
+        let displaced = oracle.displaced(cluster.servers()[1].id(), "x");
+        ensure!(
+            displaced == 0,
+            "x was taken away from where it had connected last"
+        );
+        Ok(())
+    });
+}
