@@ -439,3 +439,24 @@ fn two_connects_of_one_client_at_one_moment_each_end_in_time() {
         "{ended:?}"
     );
 }
+
+#[test]
+fn who_waits_behind_messages_that_have_expired_hears_of_room() {
+    let mut settings = Settings::default();
+    settings.queue_bytes_max = 1000;
+    let mut server = Server::registered(settings);
+    // The store does not answer the look-up.
+    let mut count = 0;
+    while server.core.send(server.now, &mut Some(message("nobody", 100))) == Ok(()) {
+        server.asked();
+        count += 1;
+        assert!(count < 100, "what waits for a look-up is bounded");
+    }
+    let router = server.core.router.as_mut().unwrap();
+    router.take_room_freed();
+    server.now = server.now + DEADLINE;
+    server.core.handle_timeout(server.now);
+    assert!(server.core.router.as_mut().unwrap().take_room_freed());
+    let mut next = Some(message("nobody", 100));
+    assert_eq!(server.core.send(server.now, &mut next), Ok(()));
+}

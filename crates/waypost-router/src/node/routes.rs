@@ -778,6 +778,7 @@ impl Router {
                 empty.push(address.clone());
             }
         }
+        self.room_freed |= !freed.is_empty();
         for (away, bytes) in freed {
             self.charge(away, 0, bytes);
         }
