@@ -83,3 +83,30 @@ fn the_short_script_ends_by_itself_and_its_message_is_delivered() {
         "{printed:?}"
     );
 }
+
+/// The program in Python that the README names. Its server's stdin ends with it.
+#[test]
+fn the_server_in_python_sends_back_what_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("sessions");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/echo.py");
+    assert!(README.contains("crates/waypost/examples/echo.py"));
+    let url = format!("embedded:{}", store.display());
+    let mut python = command("python3");
+    let _echo = Process::spawn(python.args([program, BROKERLESS, "--identity", "echo-1", "--store", &url]));
+
+    let mut one = Process::brokerless("one", &store);
+    one.ask(r#"{"op":"connect","client":"alice"}"#, "connected");
+    eventually("the client `echo` is connected", || {
+        one.write(r#"{"op":"locate","client":"echo"}"#);
+        one.event("located")["identity"].is_string().then_some(())
+    });
+    one.write(r#"{"op":"send","from":"alice","to":"echo","body":"Hello!","ack":true}"#);
+    let message = one.event("message");
+    assert_eq!(
+        (&message["from"], &message["body"]),
+        (&"echo".into(), &"Hello!".into())
+    );
+    one.write(r#"{"op":"request","from":"alice","to":"echo","body_b64":"/w==","id":1}"#);
+    assert_eq!(one.event("reply")["body_b64"], "/w==");
+}
