@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Picks a sibling by its name.
 const SIBLING: &str = "&vtag=";
+/// Most bytes of siblings that are read one by one: a page of a journal, the largest that is ours, has less than 100 KiB, and Riak by
+/// default takes no more than a hundred siblings.
+const SIBLINGS_BYTES_MAX: usize = 32 << 20;
 /// How often siblings are read one by one while others change them.
 const ROUNDS: usize = 8;
 /// As long as a node that starts is waited for, unless the time-out is longer.
@@ -201,7 +204,7 @@ impl Objects {
 
     /// The siblings of these names; `None` when one of them is there no longer.
     async fn siblings(&self, key: &str, names: &str, deadline: Instant) -> Result<Option<Vec<Bytes>>, Fault> {
-        let mut values = Vec::new();
+        let (mut values, mut bytes) = (Vec::new(), 0);
         for name in names.lines().skip(1).filter(|name| !name.is_empty()) {
             let mut query = [&*self.read, SIBLING].concat();
             percent_encode(name, &mut query);
@@ -209,7 +212,17 @@ impl Objects {
             match self.send(request, deadline).await {
                 Ok(answer) if answer.status == 404 => return Ok(None),
                 // Empty where it was left out, which is none of ours.
-                Ok(answer) => values.push(answer.body),
+                Ok(answer) => {
+                    bytes += answer.body.len();
+                    if bytes > SIBLINGS_BYTES_MAX {
+                        let message = format!(
+                            "the siblings of {key} have more than {SIBLINGS_BYTES_MAX} bytes, which another program must have \
+                             written: remove it"
+                        );
+                        return Err(Fault::new(ErrorKind::LimitExceeded, message));
+                    }
+                    values.push(answer.body);
+                }
                 Err(fault) if fault.headers => values.push(Bytes::new()),
                 Err(fault) => return Err(fault),
             }

@@ -1,6 +1,6 @@
 //! Other programs that write into the bucket.
 
-use waypost_session::{Released, Renewal, SessionStore};
+use waypost_session::{Claimed, ErrorKind, Released, Renewal, SessionStore};
 use waypost_session_riak::RiakStore;
 use waypost_session_testkit::servers::riak::{RiakOptions, RiakStandIn};
 use waypost_types::{Address, Owner, Session};
@@ -250,6 +250,15 @@ async fn copies_of_a_record_without_its_vclock_are_one_record() {
     assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
 }
 
+/// Claims an address where there is only what counts for nothing, which is gone then.
+async fn claimed_over(nodes: &RiakStandIn, store: &RiakStore, owner: &Owner, name: &Address) -> Claimed {
+    assert_eq!(store.lookup(name).await.unwrap(), None);
+    let held = store.claim(owner, name).await.unwrap();
+    assert_eq!(held.displaced, None);
+    assert_eq!(siblings(nodes, "s%3Aa").await, 1);
+    held
+}
+
 /// More headers than an HTTP client takes, and fewer than Riak refuses.
 fn many_headers() -> String {
     (0..200).map(|n| format!("X-Riak-Meta-N{n}: {n}\r\n")).collect()
@@ -267,10 +276,7 @@ async fn a_value_with_very_many_headers_counts_for_nothing_and_is_gone_with_the_
         assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     };
     put("").await;
-    assert_eq!(one.lookup(&name).await.unwrap(), None);
-    let held = one.claim(&first, &name).await.unwrap();
-    assert_eq!(held.displaced, None);
-    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    let held = claimed_over(&nodes, &one, &first, &name).await;
     // Beside a record, and in its place.
     put("").await;
     let session = Session::new(first.clone(), held.seq);
@@ -307,10 +313,7 @@ async fn a_value_that_is_too_large_to_be_read_counts_for_nothing_and_is_gone_wit
         assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     };
     put("").await;
-    assert_eq!(one.lookup(&name).await.unwrap(), None);
-    let held = one.claim(&first, &name).await.unwrap();
-    assert_eq!(held.displaced, None);
-    assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
+    let held = claimed_over(&nodes, &one, &first, &name).await;
     // Beside a record: read one by one.
     put("").await;
     raw::ask(&nodes, "PUT", "s%3Aa", &many_headers(), "{}").await;
@@ -321,4 +324,17 @@ async fn a_value_that_is_too_large_to_be_read_counts_for_nothing_and_is_gone_wit
     assert_eq!(siblings(&nodes, "s%3Aa").await, 1);
     let held = one.lookup(&name).await.unwrap();
     assert_eq!(held.map(|held| held.seq), Some(claimed.seq));
+}
+
+#[tokio::test]
+async fn siblings_that_are_too_large_together_are_refused_and_not_gathered() {
+    let nodes = RiakOptions::new().start().await.unwrap();
+    let store = open(&nodes).await;
+    let value = "x".repeat(15 << 20);
+    for _ in 0..5 {
+        raw::ask(&nodes, "PUT", "s%3Aa", "", &value).await;
+    }
+    let error = store.lookup(&address("a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
+    assert!(error.to_string().contains("remove it"), "{error}");
 }
