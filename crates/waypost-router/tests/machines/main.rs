@@ -63,19 +63,21 @@ fn lease(owner: &Owner, location: &Location) -> Lease {
     }
 }
 
+/// What a router says to a server that attaches under its first incarnation.
+fn admitted() -> Frame {
+    Frame::Attached(Attached::Attached {
+        incarnation: Incarnation(1),
+        lease_ms: TERM_MS,
+        term_ms: TERM_MS,
+    })
+}
+
 /// The server `me` under its first incarnation, attached.
 fn server() -> Endpoint<&'static str> {
     let mut endpoint = Endpoint::new(Settings::default());
     endpoint.link_up(NOW);
     endpoint.register(NOW, Identity::new("me").unwrap(), "registered");
-    endpoint.handle_frame(
-        NOW,
-        Frame::Attached(Attached::Attached {
-            incarnation: Incarnation(1),
-            lease_ms: TERM_MS,
-            term_ms: TERM_MS,
-        }),
-    );
+    endpoint.handle_frame(NOW, admitted());
     sent(&mut endpoint);
     endpoint
 }

@@ -4,9 +4,9 @@ use core::time::Duration;
 
 use waypost_router::{Endpoint, Event, Refusal, RequestToken, Settings};
 use waypost_types::{Incarnation, Outcome, Seq};
-use waypost_wire::{Attached, Failed, Frame, Outcomes};
+use waypost_wire::{Failed, Frame, Outcomes};
 
-use super::{NOW, TERM_MS, addr, bodies, displaced, named, owner, sent, server, to};
+use super::{NOW, addr, admitted, bodies, displaced, named, owner, sent, server, to};
 
 /// A server that holds `x` and has had these requests for it.
 fn asked(ids: core::ops::Range<u64>) -> (Endpoint<&'static str>, Vec<RequestToken>) {
@@ -186,14 +186,7 @@ fn who_waits_to_send_goes_on_when_its_server_is_attached_again() {
     endpoint.link_up(NOW);
     assert_eq!(endpoint.send(NOW, to("x", "hello")), Err(Refusal::Full));
     assert!(!endpoint.take_room_freed(), "it is not attached yet");
-    endpoint.handle_frame(
-        NOW,
-        Frame::Attached(Attached::Attached {
-            incarnation: Incarnation(1),
-            lease_ms: TERM_MS,
-            term_ms: TERM_MS,
-        }),
-    );
+    endpoint.handle_frame(NOW, admitted());
     assert!(endpoint.take_room_freed(), "who waits is told");
     assert_eq!(endpoint.send(NOW, to("x", "hello")), Ok(()));
 }
