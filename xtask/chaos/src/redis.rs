@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
+use waypost_session_testkit::servers::ReservedPort;
 
 use crate::links::{Links, Place};
 use crate::server::Signal;
@@ -17,16 +18,11 @@ use crate::world::eventually;
 /// How long it may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A port that is free now.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
 /// A running server, always on the same port; it keeps nothing on disk.
 #[derive(Debug)]
 pub struct RedisServer {
     host: String,
-    port: u16,
+    port: ReservedPort,
     directory: TempDir,
     child: Child,
 }
@@ -37,8 +33,8 @@ impl RedisServer {
     /// # Errors
     /// When `redis-server` (or what `WAYPOST_TEST_REDIS_SERVER` names) cannot be run.
     pub(crate) fn start(links: &Links) -> Result<Self> {
-        let (host, port, directory) = (links.host(Place::Store), free_port()?, TempDir::new()?);
-        let child = spawn(links, &host, port, directory.path().to_owned())?;
+        let (host, port, directory) = (links.host(Place::Store), ReservedPort::new()?, TempDir::new()?);
+        let child = spawn(links, &host, port.number(), directory.path().to_owned())?;
         Ok(Self {
             host,
             port,
@@ -50,7 +46,7 @@ impl RedisServer {
     /// Where it listens.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("tcp://{}:{}", self.host, self.port)
+        format!("tcp://{}:{}", self.host, self.port.number())
     }
 
     /// Stops or continues it.
@@ -77,7 +73,12 @@ impl RedisServer {
     /// # Errors
     /// When it does not start.
     pub(crate) fn restart(&mut self, links: &Links) -> Result<()> {
-        self.child = spawn(links, &self.host, self.port, self.directory.path().to_owned())?;
+        self.child = spawn(
+            links,
+            &self.host,
+            self.port.number(),
+            self.directory.path().to_owned(),
+        )?;
         Ok(())
     }
 
@@ -104,7 +105,7 @@ impl RedisServer {
     }
 
     fn tell(&self, command: &[u8]) -> Result<TcpStream> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port.number()))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(command)?;
         Ok(stream)

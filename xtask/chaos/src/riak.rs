@@ -43,7 +43,7 @@ impl RiakNodes {
     /// Starts it again; the fallbacks hand over what they have.
     ///
     /// # Errors
-    /// When its port is taken.
+    /// From the system.
     pub fn start_again(&self, node: usize) -> io::Result<()> {
         self.runtime.block_on(self.nodes.start_again(node))
     }

@@ -421,7 +421,11 @@ impl Broker {
         let endpoint = eventually("the broker is ready", Duration::from_secs(30), || {
             match child.try_wait()? {
                 Some(status) if status.code() == Some(STORE_UNREACHABLE) => Ok(Some(None)),
-                Some(status) => bail!("the broker ended at once: {status}"),
+                Some(status) => {
+                    let log = launch.directory.join(format!("{label}.log"));
+                    let log = std::fs::read_to_string(log).unwrap_or_default();
+                    bail!("the broker ended at once: {status}: {}", log.trim_end())
+                }
                 None => Ok(listens_at(&ready).map(Some)),
             }
         });

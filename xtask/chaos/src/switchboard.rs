@@ -3,16 +3,17 @@
 //! A process that listens is known to the others by the address of a proxy. Who has dialled is read from what a link begins
 //! with: a node says in its `Hello` where it is itself.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use bytes::BytesMut;
+use waypost_session_testkit::servers::ReservedPort;
 use waypost_wire::{Frame, PREFACE_BYTES, decode, split_frame};
 
 use crate::links::Place;
 use crate::proxy::{Proxy, Way};
-use crate::redis::free_port;
 
 /// Largest frame before a link is open, in bytes.
 const HELLO_BYTES_MAX: usize = 4096;
@@ -54,8 +55,8 @@ pub(crate) struct Switchboard {
     rules: Rules,
     /// By who dials, where that is known beforehand, and who is dialled.
     proxies: HashMap<(Option<Place>, Place), Proxy>,
-    /// Where each that says itself who it is listens, so that it does so again when it is restarted.
-    endpoints: HashMap<Place, String>,
+    /// Where each that says itself who it is listens, and does so again when it is restarted.
+    ports: HashMap<Place, ReservedPort>,
 }
 
 impl Switchboard {
@@ -86,11 +87,11 @@ impl Switchboard {
 
     /// Where `place` listens, and where the others find it.
     pub(crate) fn listen(&mut self, place: Place) -> Result<(String, String)> {
-        let endpoint = match self.endpoints.get(&place) {
-            Some(endpoint) => endpoint.clone(),
-            None => format!("tcp://127.0.0.1:{}", free_port()?),
+        let port = match self.ports.entry(place) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(ReservedPort::new()?),
         };
-        self.endpoints.insert(place, endpoint.clone());
+        let endpoint = format!("tcp://{}", port.address());
         let location = self.way(None, place, &endpoint)?;
         Ok((endpoint, location))
     }

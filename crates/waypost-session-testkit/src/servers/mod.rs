@@ -2,6 +2,9 @@
 
 #[cfg(feature = "couchbase")]
 pub mod couchbase;
+mod port;
 pub mod redis;
 #[cfg(feature = "riak")]
 pub mod riak;
+
+pub use port::ReservedPort;

@@ -15,15 +15,9 @@ pub use server::{RedisOptions, RedisServer};
 
 use core::time::Duration;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
 
 /// How long a server may take to do what it is told on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A port that is free now.
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
 
 /// Waiting for something, not for ever.
 struct Wait {

@@ -31,13 +31,15 @@ pub use options::RiakOptions;
 
 use cluster::Cluster;
 
+use super::ReservedPort;
+
 /// How long a node that starts knows no route, and how long it is not ready then.
 const NO_ROUTE: Duration = Duration::from_millis(50);
 const NOT_READY: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
 struct Running {
-    port: u16,
+    port: ReservedPort,
     node: Arc<http::Node>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -64,7 +66,7 @@ impl RiakStandIn {
         let hosts: Vec<String> = nodes
             .iter()
             .filter_map(|index| self.nodes.get(*index))
-            .map(|running| format!("127.0.0.1:{}", running.port))
+            .map(|running| running.port.address())
             .collect();
         let user = self
             .credentials
@@ -88,7 +90,7 @@ impl RiakStandIn {
     /// The port of a node.
     #[must_use]
     pub fn port(&self, node: usize) -> Option<u16> {
-        self.nodes.get(node).map(|running| running.port)
+        self.nodes.get(node).map(|running| running.port.number())
     }
 
     /// A node goes on with requests like this: `fault` befalls each with this probability, until it is told otherwise.
@@ -129,12 +131,12 @@ impl RiakStandIn {
     /// `/ping` answers (fractions of a second here, ten seconds there). Then the fallbacks hand their objects over.
     ///
     /// # Errors
-    /// When the port is taken meanwhile.
+    /// From the system.
     pub async fn start_again(&self, node: usize) -> io::Result<()> {
         let Some(running) = self.nodes.get(node) else {
             return Ok(());
         };
-        let listener = TcpListener::bind(("127.0.0.1", running.port)).await?;
+        let listener = TcpListener::bind(running.port.address()).await?;
         running.node.starts(NO_ROUTE, NOT_READY);
         let (cluster, serving) = (Arc::clone(&self.cluster), Arc::clone(&running.node));
         let task = tokio::spawn(async move {

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{RedisOptions, RedisServer, Wait, free_port};
+use super::{RedisOptions, RedisServer, Wait};
+use crate::servers::ReservedPort;
 
 const SLOTS: u32 = 16_384;
 
@@ -10,6 +11,8 @@ const SLOTS: u32 = 16_384;
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
+    /// Where the nodes talk to each other.
+    buses: Vec<ReservedPort>,
 }
 
 impl RedisCluster {
@@ -22,29 +25,29 @@ impl RedisCluster {
         let mut buses = Vec::new();
         for _ in 0..masters.clamp(1, 16) {
             // Named, because the default is the port plus 10,000, which may not exist.
-            let bus = free_port()?;
-            buses.push(bus.to_string());
+            let bus = ReservedPort::new()?;
             let options = RedisOptions::new()
                 .directive("cluster-enabled yes")
                 .directive("cluster-node-timeout 2000")
-                .directive(format!("cluster-port {bus}"));
+                .directive(format!("cluster-port {}", bus.number()));
             nodes.push(options.start().await?);
+            buses.push(bus);
         }
-        let cluster = Self { nodes };
-        cluster.join(&buses).await?;
+        let cluster = Self { nodes, buses };
+        cluster.join().await?;
         Ok(cluster)
     }
 
-    async fn join(&self, buses: &[String]) -> io::Result<()> {
+    async fn join(&self) -> io::Result<()> {
         let count = u32::try_from(self.nodes.len()).map_err(io::Error::other)?;
-        for (number, (node, bus)) in (0u32..).zip(self.nodes.iter().zip(buses)) {
+        for (number, (node, bus)) in (0u32..).zip(self.nodes.iter().zip(&self.buses)) {
             let from = (number * SLOTS / count).to_string();
             let to = ((number + 1) * SLOTS / count - 1).to_string();
             node.command(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]).await?;
             if number > 0 {
-                let port = node.port().to_string();
+                let (port, bus) = (node.port().to_string(), bus.number().to_string());
                 self.nodes[0]
-                    .command(&["CLUSTER", "MEET", "127.0.0.1", &port, bus])
+                    .command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus])
                     .await?;
             }
         }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::cluster::Cluster;
 use super::{RiakStandIn, Running, http, tls};
+use crate::servers::ReservedPort;
 
 /// What a stand-in is to be like.
 #[derive(Debug, Clone)]
@@ -109,8 +110,8 @@ impl RiakOptions {
         let tls = self.tls.then(tls::Tls::new).transpose()?;
         let mut nodes = Vec::new();
         for index in 0..self.nodes {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            let port = listener.local_addr()?.port();
+            let port = ReservedPort::new()?;
+            let listener = TcpListener::bind(port.address()).await?;
             let authorization = self
                 .credentials
                 .as_ref()
