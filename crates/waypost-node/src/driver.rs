@@ -226,9 +226,7 @@ impl Driver {
         if let Some(link) = quiet {
             link.write_now(self);
         }
-        if due.as_micros() < self.armed.load(Ordering::Acquire) {
-            self.timer.notify_one();
-        }
+        self.arm(due.as_micros());
         true
     }
 
@@ -280,9 +278,7 @@ impl Driver {
         let next = core.next_timeout().unwrap_or(MonoTime::MAX).as_micros();
         let done = std::mem::take(done);
         drop(state);
-        if next < self.armed.load(Ordering::Acquire) {
-            self.timer.notify_one();
-        }
+        self.arm(next);
         waiter::tell(done);
         if readable {
             self.readable.notify_one();
@@ -457,6 +453,13 @@ impl Driver {
         }
     }
 
+    /// Has the timer task look at `next` at the latest.
+    fn arm(&self, next: u64) {
+        if next < self.armed.fetch_min(next, Ordering::AcqRel) {
+            self.timer.notify_one();
+        }
+    }
+
     async fn keep_time(self: Arc<Self>) {
         loop {
             let next = self.with(|now, core| {
@@ -467,14 +470,22 @@ impl Driver {
             });
             let next = next.unwrap_or(MonoTime::MAX);
             self.armed.store(next.as_micros(), Ordering::Release);
-            // What changed between the look and the store has notified in vain: look once more.
+            // What changed between the look and the store has found an earlier time armed: look once more.
             let changed = self.lock().core.next_timeout().is_some_and(|due| due < next);
-            if changed {
-                continue;
+            if !changed {
+                self.wait_for_armed().await;
             }
-            let wait = next.since(self.now()).min(Duration::from_secs(3600));
+        }
+    }
+
+    /// Waits until the time that is armed, also if nothing is due then any more: to look whenever something comes up that is over
+    /// soon, as the wait for a reply is, would cost another thread's wake-up each time.
+    async fn wait_for_armed(&self) {
+        loop {
+            let armed = MonoTime::from_micros(self.armed.load(Ordering::Acquire));
+            let wait = armed.since(self.now()).min(Duration::from_secs(3600));
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait) => return,
                 () = self.timer.notified() => {}
             }
         }
