@@ -36,6 +36,69 @@ impl Message {
     }
 }
 
+/// A [`Message`] where it was read, lent by [`Messages`].
+#[derive(Debug, Clone, Copy)]
+pub struct MessageRef<'a>(waypost_wire::DeliveryRef<'a>);
+
+impl<'a> MessageRef<'a> {
+    /// The client that sent it.
+    #[must_use]
+    pub fn from(&self) -> &'a str {
+        self.0.from()
+    }
+
+    /// The client of this server that it is for.
+    #[must_use]
+    pub fn to(&self) -> &'a str {
+        self.0.to()
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.0.body()
+    }
+
+    /// The same to be kept; its body is not copied.
+    #[must_use]
+    pub fn to_message(self) -> Message {
+        Message(self.0.to_delivery())
+    }
+}
+
+/// Messages that came together, in their order. Those that are left when it is dropped come next.
+#[derive(Debug)]
+pub struct Messages<'a>(&'a mut waypost_wire::Batch);
+
+impl Messages<'_> {
+    /// The next one.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot lend")]
+    pub fn next(&mut self) -> Option<MessageRef<'_>> {
+        self.0.next_ref().map(MessageRef)
+    }
+
+    /// How many are left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What [`Events::recv_batch`] gives.
+#[derive(Debug)]
+pub enum EventBatch<'a> {
+    /// Messages, at least one, each of which would be an [`Event::Message`].
+    Messages(Messages<'a>),
+    /// Any event, a message that came alone among them.
+    Event(Event),
+}
+
 /// Names a request that awaits its reply. Give it to [`Peer::reply`](crate::Peer::reply) once.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RequestToken(pub(crate) Box<waypost_router::RequestToken>);
@@ -167,14 +230,31 @@ impl Events {
             if let Some(event) = self.next_here() {
                 return Some(event);
             }
-            if self.closed {
-                return None;
-            }
-            if !self.node.read_events(&mut self.ahead, AHEAD).await {
-                self.closed = true;
-                return Some(Event::Closed);
+            if !self.read_more().await {
+                return self.close();
             }
         }
+    }
+
+    /// The next event, or messages that came together, lent and not given: a program that needs none of them for longer than it
+    /// takes to write it to a client's socket handles several times as many in the same time. `None` after the last, which is
+    /// [`Event::Closed`]. The order is that of [`recv`](Self::recv), and the two may be mixed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub async fn recv_batch(&mut self) -> Option<EventBatch<'_>> {
+        while self.batch.as_ref().is_none_or(waypost_wire::Batch::is_empty) {
+            self.batch = None;
+            if let Some(event) = self.next_ahead() {
+                return Some(EventBatch::Event(event));
+            }
+            if self.batch.is_none() && !self.read_more().await {
+                return self.close().map(EventBatch::Event);
+            }
+        }
+        self.batch
+            .as_mut()
+            .map(|batch| EventBatch::Messages(Messages(batch)))
     }
 
     /// The next event if there is one now. Never [`Event::Closed`], which [`recv`](Self::recv) alone gives.
@@ -185,6 +265,17 @@ impl Events {
         self.next_here()
     }
 
+    /// Moves more events out of the inbox, waiting for them; false when there are none any more.
+    async fn read_more(&mut self) -> bool {
+        !self.closed && self.node.read_events(&mut self.ahead, AHEAD).await
+    }
+
+    /// The last event, once.
+    fn close(&mut self) -> Option<Event> {
+        let was_closed = core::mem::replace(&mut self.closed, true);
+        (!was_closed).then_some(Event::Closed)
+    }
+
     fn next_here(&mut self) -> Option<Event> {
         loop {
             if let Some(batch) = &mut self.batch {
@@ -193,6 +284,16 @@ impl Events {
                 }
                 self.batch = None;
             }
+            let event = self.next_ahead();
+            if event.is_some() || self.batch.is_none() {
+                return event;
+            }
+        }
+    }
+
+    /// The next of the events that were moved out of the inbox. `None`: there is none, or there is a batch, whose messages come next.
+    fn next_ahead(&mut self) -> Option<Event> {
+        loop {
             if let Some((from, clients, body)) = &mut self.broadcast {
                 if let Some(to) = clients.next() {
                     return Some(Event::Broadcast {
@@ -207,7 +308,10 @@ impl Events {
                 waypost_router::Event::Broadcast { from, to, body } => {
                     self.broadcast = Some((from, to.into_iter(), body));
                 }
-                waypost_router::Event::Messages(batch) => self.batch = Some(batch),
+                waypost_router::Event::Messages(batch) => {
+                    self.batch = Some(batch);
+                    return None;
+                }
                 event => {
                     if let Some(event) = translate(event) {
                         return Some(event);

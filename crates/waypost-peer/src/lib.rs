@@ -9,6 +9,6 @@ mod peer;
 pub use acked_sender::AckedSender;
 pub use builder::PeerBuilder;
 pub use error::{PeerError, RequestError};
-pub use event::{ClientEvents, Event, Events, Message, RequestToken};
+pub use event::{ClientEvents, Event, EventBatch, Events, Message, MessageRef, Messages, RequestToken};
 pub use peer::{BroadcastOutcome, Peer};
 pub use waypost_node::{Counters, Settings, StartError, TlsFiles, WhenStoreIsLost};

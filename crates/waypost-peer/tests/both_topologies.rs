@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 use waypost_node::Broker;
-use waypost_peer::{Event, Events, Peer, PeerError, RequestError, Settings};
+use waypost_peer::{Event, EventBatch, Events, Peer, PeerError, RequestError, Settings};
 use waypost_session::{MemoryStore, SessionStore};
 use waypost_types::{Address, Outcome};
 
@@ -95,6 +95,7 @@ both! {
     one_senders_messages_come_in_order,
     many_clients_connect_in_batches,
     messages_sent_together_come_in_order_and_a_bad_one_harms_no_other,
+    messages_lent_given_and_left_are_all_the_messages_in_their_order,
     connects_beyond_the_bound_are_overloaded,
     who_waits_for_the_bytes_of_acked_messages_goes_on_when_they_have_their_outcomes,
     client_with_a_stream_of_its_own_holds_nobody_up,
@@ -294,6 +295,47 @@ async fn messages_sent_together_come_in_order_and_a_bad_one_harms_no_other(clust
             "{newest:?} before {number}"
         );
     }
+}
+
+async fn messages_lent_given_and_left_are_all_the_messages_in_their_order(cluster: Cluster) {
+    const COUNT: usize = 3_000;
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let bodies: Vec<Bytes> = (0..COUNT).map(|n| n.to_string().into()).collect();
+    let messages: Vec<_> = bodies.iter().map(|body| ("alice", "bob", body)).collect();
+    for result in one.send_messages(&messages).await {
+        result.unwrap();
+    }
+    let (mut got, mut lent) = (Vec::new(), 0);
+    while got.len() < COUNT {
+        match timeout(PATIENCE, events.recv_batch()).await.unwrap().unwrap() {
+            EventBatch::Messages(mut messages) => {
+                assert!(!messages.is_empty());
+                // Some are lent, one is kept, and the rest is left.
+                for _ in 0..5 {
+                    let Some(message) = messages.next() else { break };
+                    assert_eq!((message.from(), message.to()), ("alice", "bob"));
+                    got.push(Bytes::copy_from_slice(message.body()));
+                    lent += 1;
+                }
+                got.extend(messages.next().map(|message| message.to_message().into_body()));
+            }
+            EventBatch::Event(Event::Message(message)) => got.push(message.into_body()),
+            EventBatch::Event(event) => panic!("a message was due, not {event:?}"),
+        }
+        if got.len() % 3 == 0 && got.len() < COUNT {
+            got.push(next_body(&mut events).await);
+        }
+    }
+    assert_eq!(got, bodies);
+    assert!(lent > 0);
+    two.shutdown().await;
+    assert!(matches!(
+        events.recv_batch().await,
+        Some(EventBatch::Event(Event::Closed))
+    ));
+    assert!(events.recv_batch().await.is_none());
 }
 
 async fn client_with_a_stream_of_its_own_holds_nobody_up(cluster: Cluster) {

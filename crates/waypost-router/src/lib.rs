@@ -4,6 +4,7 @@ mod assembly;
 mod claim;
 mod endpoint;
 mod gate;
+mod large;
 mod map;
 mod names;
 mod node;

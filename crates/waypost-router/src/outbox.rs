@@ -72,8 +72,8 @@ pub(crate) struct Outbox {
     page_bytes: usize,
     /// Pieces that were handed out whole, oldest first: memory to use again once they are written.
     spare: VecDeque<Bytes>,
-    /// Whether such a piece has been filled since the queue was last found empty.
-    was_busy: bool,
+    /// How often the queue has been found empty since such a piece was filled.
+    found_empty: u32,
     queued_bytes: usize,
     /// Frames of control among these.
     control_bytes: usize,
@@ -103,6 +103,8 @@ const AWAITED_BYTES: usize = 16 << 10;
 /// Pieces that are kept to be used again: as many as wait at once where senders are a little ahead of their link. Memory that
 /// goes back to the allocator in between often goes back to the system, and each of its pages then costs a fault.
 const SPARE_MAX: usize = 32;
+/// A link is at rest when its queue has been found empty so often with little in between, which takes some heartbeats at the most.
+const RESTS_AFTER: u32 = 16;
 /// What a queue holds before its messages are copied out of the buffers into which they were read.
 const PIN_BYTES: usize = 128 << 10;
 /// Bodies from here on are not copied: they are a good part of the buffer that they keep.
@@ -166,7 +168,7 @@ impl Outbox {
             tail: Page::new(),
             page_bytes: 0,
             spare: VecDeque::new(),
-            was_busy: false,
+            found_empty: 0,
             queued_bytes: 0,
             control_bytes: 0,
             writing_bytes: 0,
@@ -267,7 +269,9 @@ impl Outbox {
         self.page_bytes = (2 * self.page_bytes).clamp(FIRST_TAIL_BYTES, TAIL_BYTES);
         if !self.tail.is_empty() {
             let full = self.tail.take();
-            self.was_busy |= is_large;
+            if is_large {
+                self.found_empty = 0;
+            }
             if is_large && self.spare.len() < SPARE_MAX {
                 self.spare.push_back(full.clone());
             }
@@ -322,12 +326,13 @@ impl Outbox {
         }
         self.awaited_from = self.queued_bytes;
         self.writer_idle = into.is_empty();
-        if self.writer_idle && !core::mem::take(&mut self.was_busy) {
-            // A link that rests keeps no memory for what it may carry again. That of a busy one is found empty now and then, too,
-            // and is at rest if little has come by the next time, a heartbeat at the latest.
+        self.found_empty = self.found_empty.saturating_add(self.writer_idle.into());
+        if self.writer_idle && self.found_empty >= RESTS_AFTER {
+            // A link that rests keeps no memory for what it may carry again. That of a busy one is found empty now and then, too.
             self.tail = Page::new();
             self.page_bytes = 0;
             self.spare = VecDeque::new();
+            self.found_empty = 0;
         }
         self.gate.took(written, self.bytes())
     }
@@ -506,10 +511,14 @@ mod tests {
             outbox.take(&mut Vec::new(), usize::MAX);
         };
         write_all(&mut outbox);
-        assert!(!outbox.spare.is_empty(), "it may go on at once");
-        encoded(&mut outbox, "a heartbeat");
+        encoded(&mut outbox, "whoever writes it finds nothing behind it");
         write_all(&mut outbox);
-        assert!(outbox.spare.is_empty() && outbox.tail.capacity() == 0);
+        assert!(!outbox.spare.is_empty(), "it may go on at once");
+        for _ in 0..RESTS_AFTER {
+            encoded(&mut outbox, "a heartbeat");
+            write_all(&mut outbox);
+        }
+        assert!(outbox.spare.is_empty() && outbox.tail.capacity() <= FIRST_TAIL_BYTES);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_M
 use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Frame, Item, Message, MessageRef, Numbers};
 
 use crate::assembly::Core;
+use crate::claim::is_stale;
 use crate::gate::Room;
 use crate::node::{Holder, LinkId, Taken, Way};
 
@@ -81,12 +82,7 @@ impl Ahead {
     fn next<T>(&mut self, core: &Core<T>, whose: Whose, chunk: &Chunk) -> Hint {
         if self.is_empty() {
             self.at = 0;
-            self.len = 0;
-            for (item, hint) in chunk.ahead().zip(&mut self.hints) {
-                let Item::Message(message) = item else { break };
-                *hint = core.hint(whose, message.to());
-                self.len += 1;
-            }
+            self.len = core.hints(whose, chunk, &mut self.hints);
         }
         let hint = self.hints.get(self.at).copied().unwrap_or_default();
         self.at += 1;
@@ -96,7 +92,7 @@ impl Ahead {
 
 /// The messages among the frames that have been looked over.
 #[inline]
-fn messages(chunk: &Chunk) -> impl Iterator<Item = MessageRef<'_>> {
+fn messages(chunk: &Chunk) -> impl Iterator<Item = MessageRef<'_>> + Clone {
     chunk.ahead().filter_map(|item| match item {
         Item::Message(message) => Some(message),
         Item::Other(_) => None,
@@ -104,15 +100,29 @@ fn messages(chunk: &Chunk) -> impl Iterator<Item = MessageRef<'_>> {
 }
 
 impl<T> Core<T> {
+    /// What can be found out about the messages that come next in a chunk; how many these are.
     #[inline]
-    fn hint(&self, whose: Whose, to: &str) -> Hint {
+    fn hints(&self, whose: Whose, chunk: &Chunk, hints: &mut [Hint; CHUNK_AHEAD]) -> usize {
+        let clients = chunk.ahead().map_while(|item| match item {
+            Item::Message(message) => Some(message.to()),
+            Item::Other(_) => None,
+        });
         match (whose, &self.router, &self.endpoint) {
             (Whose::Router(id), Some(router), _) if router.is_peer(id) => {
-                router.owner_of(to).map_or(Hint::None, Hint::At)
+                let owners = router.owners_of(clients.clone());
+                for (hint, owner) in hints.iter_mut().zip(owners) {
+                    *hint = owner.map_or(Hint::None, Hint::At);
+                }
             }
-            (_, _, Some(endpoint)) => endpoint.simply_held(to).map_or(Hint::None, Hint::Simple),
-            _ => Hint::None,
+            (_, _, Some(endpoint)) => {
+                let since = endpoint.all_simply_held(clients.clone());
+                for (hint, since) in hints.iter_mut().zip(since) {
+                    *hint = since.map_or(Hint::None, Hint::Simple);
+                }
+            }
+            _ => *hints = [Hint::None; CHUNK_AHEAD],
         }
+        clients.count()
     }
 
     /// Sends a best-effort message if its way is known and free. False: nothing was done, and
@@ -127,19 +137,43 @@ impl<T> Core<T> {
     pub fn send_many_now(&mut self, messages: &[(&str, &str, &Bytes)]) -> usize {
         let mut sent = 0;
         for next in messages.chunks(CHUNK_AHEAD) {
-            // In a large table each look-up waits for memory. These wait together.
-            let mut holders = [None; CHUNK_AHEAD];
-            for ((_, to, _), holder) in next.iter().zip(&mut holders) {
-                *holder = self.holder(to);
-            }
-            for ((from, to, body), holder) in next.iter().zip(holders) {
-                if !self.send_to_holder(holder, [to, from], body) {
-                    return sent;
+            let clients = next.iter().map(|(_, to, _)| *to);
+            let holders = self.router.as_ref().map(|router| router.owners_of(clients));
+            let holders = holders.unwrap_or_default();
+            let mut at = 0;
+            while let (Some(messages @ [_, ..]), Some(holders)) = (next.get(at..), holders.get(at..)) {
+                let count = self.send_alike(messages, holders);
+                if count == 0 {
+                    return sent + at;
                 }
-                sent += 1;
+                at += count;
             }
+            sent += at;
         }
         sent
+    }
+
+    /// Sends as many of these messages, from the first one on, as have clients at the same server, of which each is held so; how
+    /// many were sent.
+    #[inline]
+    fn send_alike(&mut self, messages: &[(&str, &str, &Bytes)], holders: &[Option<Holder>]) -> usize {
+        let (Some((from, to, body)), Some(first)) = (messages.first(), holders.first()) else {
+            return 0;
+        };
+        let (Some(holder), Some(_)) = (first, &self.router) else {
+            return usize::from(self.send_to_holder(*first, [to, from], body));
+        };
+        let way = self.way_now(*first, body.len()).flatten();
+        let (Some(way), Some(router), Some(endpoint)) = (way, &mut self.router, &mut self.endpoint) else {
+            return 0;
+        };
+        let alike = messages.iter().zip(holders).map_while(|(message, held)| {
+            let held = held.filter(|held| held.is_where(holder) && message.2.len() <= BODY_BYTES_MAX)?;
+            Some((*message, held))
+        });
+        router.send_alike(&way, alike, endpoint.numbers_to_all(), |to| {
+            endpoint.newest_to(to)
+        })
     }
 
     /// The server that holds a client, if that is for this process to know and is settled.
@@ -176,8 +210,12 @@ impl<T> Core<T> {
         token: impl FnOnce() -> T,
     ) -> Option<MonoTime> {
         let way = self.way_now(self.holder(to), body.len())?;
+        let has_room = match (&way, &self.router) {
+            (Some(way), Some(router)) => router.has_room(way),
+            _ => true,
+        };
         let endpoint = self.endpoint.as_mut()?;
-        if !endpoint.has_room_for_acked() {
+        if !has_room || !endpoint.has_room_for_acked() {
             return None;
         }
         let mut message = Message::new(from, to, body.clone()).ok()?;
@@ -302,11 +340,11 @@ impl<T> Core<T> {
         if count == 0 || !endpoint.delivers_now(now) || !endpoint.has_room_beside(cost) {
             return false;
         }
-        // All look-ups, whatever the first ones say: they wait for memory together.
-        let are_held = messages(chunk).fold(true, |are_held, message| {
-            are_held & endpoint.holds_simply(message.to(), message.claim())
-        });
-        if !are_held {
+        let since = endpoint.all_simply_held(messages(chunk).map(|message| message.to()));
+        let is_held = |(message, since): (MessageRef<'_>, Option<u32>)| {
+            since.is_some_and(|since| !is_stale(message.claim(), since))
+        };
+        if !messages(chunk).zip(since).all(is_held) {
             return false;
         }
         messages(chunk).for_each(|message| batch.push(message));

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use crate::decode::MessageParts;
 use crate::frame::Names;
 use crate::framing::{Front, front};
-use crate::in_order::message_in_order;
+use crate::in_order::{Alike, message_in_order};
 use crate::{DecodeError, Delivery, EncodeError, Frame, Message, Numbers, Page, WireError, decode};
 
 /// Where one message's parts lie in a chunk.
@@ -45,13 +45,13 @@ impl<'a> MessageRef<'a> {
     #[must_use]
     #[inline]
     pub fn to(&self) -> &'a str {
-        self.text(self.at.slot.to, self.at.slot.to_len)
+        self.at.slot.to(self.bytes)
     }
 
     /// The client that sent it.
     #[must_use]
     pub fn from(&self) -> &'a str {
-        self.text(self.at.slot.from, self.at.slot.from_len)
+        self.at.slot.from(self.bytes)
     }
 
     /// All of it but the addresses and the body.
@@ -89,25 +89,6 @@ impl<'a> MessageRef<'a> {
         self.at.slot.cost()
     }
 
-    #[inline]
-    fn text(&self, start: u32, len: u8) -> &'a str {
-        let bytes = self.bytes.get(range(start, len.into())).unwrap_or_default();
-        debug_assert!(
-            core::str::from_utf8(bytes).is_ok(),
-            "checked when the chunk was filled"
-        );
-        #[expect(
-            unsafe_code,
-            reason = "looked at several times a message on the hot path, and checked once when the chunk was filled"
-        )]
-        // SAFETY: only `Chunk::front` and `Chunk::ahead` make one of these, for a place in the bytes of the same chunk, where
-        // `look_over` has checked that the address is UTF-8. Both are borrowed from the chunk, so that it cannot have been
-        // filled anew.
-        unsafe {
-            core::str::from_utf8_unchecked(bytes)
-        }
-    }
-
     /// Appends it with other numbers to `page`, copied from here. The rest is as with [`Page::push_message`].
     ///
     /// # Errors
@@ -126,6 +107,16 @@ impl<'a> MessageRef<'a> {
 impl Slot {
     const fn cost(&self) -> usize {
         self.body_len as usize + self.to_len as usize + self.from_len as usize + 48
+    }
+
+    #[inline]
+    fn to<'a>(&self, bytes: &'a Bytes) -> &'a str {
+        address(bytes, self.to, self.to_len)
+    }
+
+    #[inline]
+    fn from<'a>(&self, bytes: &'a Bytes) -> &'a str {
+        address(bytes, self.from, self.from_len)
     }
 
     /// The bytes that hold the two addresses.
@@ -158,6 +149,26 @@ impl Slot {
             self.body(bytes),
             numbers,
         )
+    }
+}
+
+/// An address of a message, which has been looked over.
+#[inline]
+fn address(bytes: &Bytes, start: u32, len: u8) -> &str {
+    let bytes = bytes.get(range(start, len.into())).unwrap_or_default();
+    debug_assert!(
+        core::str::from_utf8(bytes).is_ok(),
+        "checked when the chunk was filled"
+    );
+    #[expect(
+        unsafe_code,
+        reason = "looked at several times a message on the hot path, and checked once when the chunk was filled"
+    )]
+    // SAFETY: slots are made for the bytes of one chunk, by `look_over`, which has checked that the address is UTF-8. They are
+    // found in that chunk, borrowed so that it cannot be filled anew, or in a batch, which has the same bytes: `Batch::push` sees
+    // to that; or copies of the addresses, with slots of their own: `Batch::detached`.
+    unsafe {
+        core::str::from_utf8_unchecked(bytes)
     }
 }
 
@@ -224,6 +235,8 @@ pub struct Chunk {
     /// Where the frames behind them begin, and how many these are.
     next_at: usize,
     behind: usize,
+    /// The numbers that the next message is likely to have.
+    alike: Alike,
 }
 
 impl Chunk {
@@ -272,7 +285,7 @@ impl Chunk {
     fn look_ahead(&mut self) {
         let count = self.behind.min(CHUNK_AHEAD);
         for place in self.ahead.iter_mut().take(count) {
-            place.look_over(&self.bytes, self.next_at);
+            place.look_over(&self.bytes, self.next_at, &mut self.alike);
             self.next_at = place.end as usize;
         }
         self.looked_over = count;
@@ -294,7 +307,7 @@ impl Chunk {
 
     /// The next frames that have been looked over, at most [`CHUNK_AHEAD`]; at least one if there is any.
     #[inline]
-    pub fn ahead(&self) -> impl Iterator<Item = Item<'_>> {
+    pub fn ahead(&self) -> impl Iterator<Item = Item<'_>> + Clone {
         self.known().iter().map(|place| self.item(place))
     }
 
@@ -376,7 +389,7 @@ impl Place {
         clippy::cast_possible_truncation,
         reason = "the end of the frame fits into 32 bits"
     )]
-    fn look_over(&mut self, bytes: &[u8], at: usize) {
+    fn look_over(&mut self, bytes: &[u8], at: usize, alike: &mut Alike) {
         // Where the frames end was looked at when the chunk was filled.
         let (start, end) = match front(bytes.get(at..).unwrap_or_default(), usize::MAX) {
             Ok(Front::Frame {
@@ -388,7 +401,7 @@ impl Place {
         self.start = start as u32;
         self.end = end as u32;
         let frame = bytes.get(..end).unwrap_or_default();
-        self.is_message = message_in_order(frame, start, &mut self.message)
+        self.is_message = message_in_order(frame, start, &mut self.message, alike)
             || message_in_any_order(frame, start, &mut self.message);
     }
 }
@@ -438,6 +451,18 @@ impl Batch {
         );
         self.slots.push(message.at.slot);
         self.cost += message.cost();
+    }
+
+    /// The next message, where it lies.
+    #[inline]
+    pub fn next_ref(&mut self) -> Option<DeliveryRef<'_>> {
+        let slot = self.slots.get(self.given)?;
+        self.given += 1;
+        self.cost -= slot.cost();
+        Some(DeliveryRef {
+            bytes: &self.bytes,
+            slot,
+        })
     }
 
     /// How many messages there are.
@@ -502,15 +527,50 @@ impl Batch {
     }
 }
 
+/// A message of a [`Batch`].
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryRef<'a> {
+    bytes: &'a Bytes,
+    slot: &'a Slot,
+}
+
+impl<'a> DeliveryRef<'a> {
+    /// The client that it is for.
+    #[must_use]
+    #[inline]
+    pub fn to(&self) -> &'a str {
+        self.slot.to(self.bytes)
+    }
+
+    /// The client that sent it.
+    #[must_use]
+    #[inline]
+    pub fn from(&self) -> &'a str {
+        self.slot.from(self.bytes)
+    }
+
+    /// The body.
+    #[must_use]
+    #[inline]
+    pub fn body(&self) -> &'a [u8] {
+        let body = range(self.slot.body, self.slot.body_len);
+        self.bytes.get(body).unwrap_or_default()
+    }
+
+    /// The same to be kept.
+    #[must_use]
+    #[inline]
+    pub fn to_delivery(self) -> Delivery {
+        self.slot.delivery(self.bytes)
+    }
+}
+
 impl Iterator for Batch {
     type Item = Delivery;
 
     #[inline]
     fn next(&mut self) -> Option<Delivery> {
-        let slot = self.slots.get(self.given)?;
-        self.given += 1;
-        self.cost -= slot.cost();
-        Some(slot.delivery(&self.bytes))
+        self.next_ref().map(DeliveryRef::to_delivery)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -601,6 +661,40 @@ mod tests {
         assert!(chunk.is_empty() && chunk.front().is_none());
         chunk.advance();
         assert!(chunk.is_empty());
+    }
+
+    #[test]
+    fn numbers_are_compared_with_those_before_and_read_as_decode_does() {
+        let message = |claim, after| {
+            let mut message =
+                Message::new("from", "to", Bytes::from_static(b"a body of some bytes")).unwrap();
+            (message.origin, message.owner, message.ttl_ms) = (3, 4, 5000);
+            (message.claim, message.after) = (claim, after);
+            let mut bytes = BytesMut::new();
+            encode(&Frame::Message(message), &mut bytes, 1 << 20).unwrap();
+            bytes
+        };
+        for (claim, after) in [(7, 0), (8, 0), (0, 0), (7, 9)] {
+            let next = message(claim, after);
+            let mut read = 0;
+            for at in 0..next.len() {
+                for value in [0, 1, 2, 0x1a, 0x20, 0x28, 0x58, 0x65, 0x7f, 0x80, 0xff] {
+                    let mut next = next.clone();
+                    next[at] = value;
+                    let mut buf = message(7, 0);
+                    buf.extend_from_slice(&next);
+                    let mut chunk = Chunk::new();
+                    let _ = chunk.refill(&mut buf, 1 << 20);
+                    chunk.advance();
+                    let Some(item) = chunk.front() else { continue };
+                    let frame = crate::split_frame(&mut next, 1 << 20).unwrap().unwrap();
+                    let (found, expected) = (item.decode().ok(), decode(frame).ok());
+                    assert_eq!(found, expected, "{value} at {at}");
+                    read += usize::from(found.is_some());
+                }
+            }
+            assert!(read > next.len(), "{read}");
+        }
     }
 
     #[test]

@@ -1,150 +1,197 @@
 //! The quick way to read a message: straight through, as an encoder of this crate writes it.
 //!
-//! One line of comparisons, without a jump that depends on what is read: that costs more than all the rest. Whatever looks
-//! otherwise is left to [`decode`](crate::decode()), which knows what is valid and what it means.
+//! Messages that come one after another between the same two servers have the same numbers most of the time, so these are
+//! compared with those of the message before and read only when they differ. Whatever looks otherwise than an encoder writes it
+//! is left to [`decode`](crate::decode()), which knows what is valid and what it means.
 
 use core::ops::Range;
 
-use crate::NAMES_MAX;
 use crate::chunk::MessageAt;
 use crate::decode::{Cursor, MESSAGE};
+use crate::{NAMES_MAX, Numbers};
 
 /// What no one-byte key is.
 const NO_KEY: u8 = 0xff;
 
-/// A place in a frame that looks as an encoder writes it, so far. What looks otherwise is noted and told at the end, which
-/// is quicker than at each step.
+// Keys within a message.
+const TO: u8 = 0x0a;
+const FROM: u8 = 0x12;
+const BODY: u8 = 0x1a;
+const CLAIM: u8 = 0x65;
+
+/// The numbers of the last message that was read, but for its claim, and the bytes that say so.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Alike {
+    /// The bytes in a word, and which bits of the word they are. No message begins with no bits, as it has at least a time to live.
+    word: u128,
+    mask: u128,
+    len: usize,
+    numbers: Numbers,
+}
+
+/// As many bytes as the word has.
+const WORD: usize = size_of::<u128>();
+
+impl Alike {
+    /// What is behind the numbers here, if they are the same.
+    #[inline(always)]
+    fn end_of_same(&self, frame: &[u8], at: usize) -> Option<usize> {
+        let bytes = frame.get(at..).and_then(|rest| rest.first_chunk::<WORD>())?;
+        let is_same = (u128::from_le_bytes(*bytes) ^ self.word) & self.mask == 0;
+        (is_same && self.len > 0).then_some(at + self.len)
+    }
+
+    /// Reads other numbers.
+    #[inline(never)]
+    fn read(&mut self, frame: &[u8], at: usize) -> Option<usize> {
+        let (numbers, end) = numbers_in_order(frame, at)?;
+        self.numbers = numbers;
+        self.len = 0;
+        let len = end - at;
+        // Those of messages that are acknowledged never come again.
+        if numbers.id == 0
+            && let Some(bytes) = frame.get(at..).and_then(|rest| rest.first_chunk::<WORD>())
+            && let Some(mask @ 1..) = low_bytes(len)
+        {
+            self.len = len;
+            self.mask = mask;
+            self.word = u128::from_le_bytes(*bytes) & mask;
+        }
+        Some(end)
+    }
+}
+
+/// The bits of so many bytes; `None` if there are not so many.
+const fn low_bytes(len: usize) -> Option<u128> {
+    match len {
+        0..WORD => Some((1 << (8 * len)) - 1),
+        WORD => Some(u128::MAX),
+        _ => None,
+    }
+}
+
+/// The numbers from here on but the claim, and where they end.
+fn numbers_in_order(frame: &[u8], at: usize) -> Option<(Numbers, usize)> {
+    let mut line = Line { bytes: frame, at };
+    let mut numbers = Numbers::default();
+    let mut number = |key| line.number_of(key);
+    numbers.id = number(0x20)?;
+    let floor_distance = number(0x28)?;
+    let after_distance = number(0x30)?;
+    numbers.origin = u32::try_from(number(0x38)?).ok()?;
+    numbers.owner = u32::try_from(number(0x40)?).ok()?;
+    numbers.hops = u8::try_from(number(0x48)?).ok()?;
+    numbers.request = number(0x50)? != 0;
+    numbers.ttl_ms = u32::try_from(number(0x58)?).ok()?;
+    let id = numbers.id;
+    numbers.floor = id.checked_sub(floor_distance)?;
+    numbers.after = match after_distance {
+        after if id == 0 || after == 0 => after,
+        distance => id.checked_sub(distance).filter(|after| *after > 0)?,
+    };
+    (numbers.origin <= NAMES_MAX && numbers.owner <= NAMES_MAX).then_some((numbers, line.at))
+}
+
+/// A place in a frame.
 struct Line<'a> {
     bytes: &'a [u8],
     at: usize,
-    is_other: bool,
 }
 
 impl Line<'_> {
-    /// The byte here, or at the end something that is neither a key nor the end of a number.
+    /// The byte here, or at the end one that is no key.
     #[inline(always)]
-    fn byte(&mut self) -> u8 {
-        let byte = self.bytes.get(self.at).copied().unwrap_or(NO_KEY);
-        self.at += 1;
-        byte
+    fn key(&self) -> u8 {
+        self.bytes.get(self.at).copied().unwrap_or(NO_KEY)
     }
 
-    /// Where bytes lie whose length takes one byte.
-    #[inline(always)]
-    fn short(&mut self, is_here: bool) -> Range<usize> {
-        let len = self.byte();
-        self.is_other |= !is_here || len >= 0x80;
-        let start = self.at;
-        self.at += usize::from(len);
-        start..self.at
-    }
-
-    /// A number of one or two bytes, or any other by a longer way.
-    #[inline(always)]
-    fn number(&mut self) -> u64 {
-        let first = self.byte();
-        if first < 0x80 {
-            return first.into();
+    /// The number behind `key`, 0 if it is not here.
+    #[inline]
+    fn number_of(&mut self, key: u8) -> Option<u64> {
+        if self.key() != key {
+            return Some(0);
         }
-        let second = self.byte();
+        self.at += 1;
+        self.number()
+    }
+
+    #[inline(always)]
+    fn number(&mut self) -> Option<u64> {
+        let first = *self.bytes.get(self.at)?;
+        self.at += 1;
+        if first < 0x80 {
+            return Some(first.into());
+        }
+        let second = *self.bytes.get(self.at)?;
+        self.at += 1;
         let value = u64::from(first & 0x7f) | u64::from(second & 0x7f) << 7;
         if second < 0x80 {
-            return value;
+            return Some(value);
         }
-        self.long_number(value)
-    }
-
-    #[inline(never)]
-    fn long_number(&mut self, value: u64) -> u64 {
         let mut cursor = Cursor {
             bytes: self.bytes,
             at: self.at,
         };
         let number = cursor.varint_after(value, 14);
         self.at = cursor.at;
-        self.is_other |= number.is_none();
-        number.unwrap_or(0)
-    }
-
-    #[inline(always)]
-    fn number_32(&mut self) -> u32 {
-        let number = self.number();
-        self.is_other |= number > u32::MAX.into();
-        #[expect(clippy::cast_possible_truncation, reason = "it was looked at")]
-        let number = number as u32;
         number
     }
+}
 
-    #[inline(always)]
-    fn flag(&mut self) -> bool {
-        self.number() != 0
-    }
-
-    #[inline(always)]
-    fn fixed_32(&mut self) -> u32 {
-        let bytes = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk());
-        self.at += 4;
-        self.is_other |= bytes.is_none();
-        u32::from_le_bytes(bytes.copied().unwrap_or_default())
-    }
+/// Where the bytes lie whose key and length, of one byte, are these.
+#[inline(always)]
+fn short(at: usize, [key, len]: [u8; 2], expected: u8) -> Option<Range<usize>> {
+    let start = at + 2;
+    (key == expected && matches!(len, 1..0x80)).then(|| start..start + usize::from(len))
 }
 
 /// Finds the parts of the message whose frame is `frame` from `at` to its end, which fits into 32 bits. False for another frame
 /// and for one that needs a closer look.
 #[inline]
-pub(crate) fn message_in_order(frame: &[u8], at: usize, into: &mut MessageAt) -> bool {
+pub(crate) fn message_in_order(frame: &[u8], at: usize, into: &mut MessageAt, alike: &mut Alike) -> bool {
+    parts_in_order(frame, at, into, alike).is_some()
+}
+
+#[inline(always)]
+fn parts_in_order(frame: &[u8], at: usize, into: &mut MessageAt, alike: &mut Alike) -> Option<()> {
+    // The kind and the length of the message, and the key and the length of the first address.
+    let &[kind, low, high, a, b, ..] = frame.get(at..)?.first_chunk::<5>()?;
+    let (len, at, head) = if low < 0x80 {
+        (usize::from(low), at + 2, [high, a])
+    } else {
+        (usize::from(low & 0x7f) | usize::from(high) << 7, at + 3, [a, b])
+    };
+    if u32::from(kind) != MESSAGE || (low >= 0x80 && high >= 0x80) || len != frame.len() - at {
+        return None;
+    }
+    let to = short(at, head, TO)?;
+    let from = short(to.end, *frame.get(to.end..)?.first_chunk()?, FROM)?;
+    // What lies between them, a key and a length, is ASCII too.
+    if !frame.get(to.start..from.end)?.is_ascii() {
+        return None;
+    }
+    let end = match alike.end_of_same(frame, from.end) {
+        Some(end) => end,
+        None => alike.read(frame, from.end)?,
+    };
     let mut line = Line {
         bytes: frame,
-        at,
-        is_other: false,
+        at: end,
     };
-    let is_message = u32::from(line.byte()) == MESSAGE;
-    let len = line.number();
-    line.is_other |= !is_message || len != frame.len().wrapping_sub(line.at) as u64;
-    // Unlike the numbers, the two addresses are always there, and nearly always short.
-    let is_to = line.byte() == 0x0a;
-    let to = line.short(is_to);
-    let is_from = line.byte() == 0x12;
-    let from = line.short(is_from);
-    // What lies between them, a key and a length, is ASCII too.
-    let are_ascii = frame.get(to.start..from.end).is_some_and(<[u8]>::is_ascii);
-    if line.is_other || to.is_empty() || from.is_empty() || !are_ascii {
-        return false;
+    let mut claim = 0;
+    if line.key() == CLAIM {
+        claim = u32::from_le_bytes(*frame.get(line.at + 1..)?.first_chunk()?);
+        line.at += 5;
     }
-    let mut key = line.byte();
-    let (mut id, mut floor_distance, mut after_distance) = (0, 0, 0);
-    let (mut origin, mut owner, mut hops, mut request, mut ttl_ms, mut claim) = (0, 0, 0, false, 0, 0);
-    macro_rules! number {
-        ($key:literal, $place:ident, $read:ident) => {
-            if key == $key {
-                $place = line.$read();
-                key = line.byte();
-            }
-        };
-    }
-    number!(0x20, id, number);
-    number!(0x28, floor_distance, number);
-    number!(0x30, after_distance, number);
-    number!(0x38, origin, number_32);
-    number!(0x40, owner, number_32);
-    number!(0x48, hops, number_32);
-    number!(0x50, request, flag);
-    number!(0x58, ttl_ms, number_32);
-    number!(0x65, claim, fixed_32);
-    let body = if key == 0x1a {
-        let len = line.number();
-        line.is_other |= len != frame.len().wrapping_sub(line.at) as u64;
-        line.at..frame.len()
-    } else {
-        // One byte more than there is has been asked for.
-        line.is_other |= line.at != frame.len() + 1;
-        0..0
+    let body = match line.key() {
+        BODY => {
+            line.at += 1;
+            let len = line.number()?;
+            (len == (frame.len() - line.at) as u64).then_some(line.at..frame.len())?
+        }
+        _ if line.at == frame.len() => 0..0,
+        _ => return None,
     };
-    line.is_other |= origin > NAMES_MAX || owner > NAMES_MAX || hops > u8::MAX.into();
-    line.is_other |= floor_distance > id || (id != 0 && after_distance >= id);
-    if line.is_other {
-        return false;
-    }
     let MessageAt { slot, numbers } = into;
     #[expect(
         clippy::cast_possible_truncation,
@@ -157,19 +204,10 @@ pub(crate) fn message_in_order(frame: &[u8], at: usize, into: &mut MessageAt) ->
         slot.body_len = body.len() as u32;
         slot.to_len = to.len() as u8;
         slot.from_len = from.len() as u8;
-        numbers.hops = hops as u8;
     }
-    numbers.id = id;
-    numbers.floor = id - floor_distance;
-    numbers.after = if id == 0 || after_distance == 0 {
-        after_distance
-    } else {
-        id - after_distance
+    *numbers = Numbers {
+        claim,
+        ..alike.numbers
     };
-    numbers.origin = origin;
-    numbers.owner = owner;
-    numbers.request = request;
-    numbers.ttl_ms = ttl_ms;
-    numbers.claim = claim;
-    true
+    Some(())
 }

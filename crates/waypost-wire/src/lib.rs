@@ -33,7 +33,7 @@ mod r#gen {
     include!("gen/waypost.v1.rs");
 }
 
-pub use chunk::{Batch, CHUNK_AHEAD, CHUNK_FRAMES_MAX, Chunk, FrameRef, Item, MessageRef};
+pub use chunk::{Batch, CHUNK_AHEAD, CHUNK_FRAMES_MAX, Chunk, DeliveryRef, FrameRef, Item, MessageRef};
 #[cfg(feature = "codec")]
 pub use codec::FrameCodec;
 pub use decode::decode;

@@ -1,8 +1,8 @@
 //! Messages encoded one after another where they will be written from.
 //!
-//! On a busy link this is done for every message, so it is done with few instructions: numbers are put by words, and what
-//! depends on the length of all is put last. What was written byte by byte is not read again soon, since a core would have to
-//! wait for that.
+//! On a busy link this is done for every message, so it is done with few instructions: names and numbers are put by words, and
+//! the numbers, which are those of the message before it most of the time, are encoded once for many. What was written byte by
+//! byte is not read again soon, since a core would have to wait for that.
 
 use core::fmt;
 
@@ -19,10 +19,12 @@ pub const PAGE_FRAME_BYTES_MAX: usize = DEFAULT_HANDSHAKE_FRAME_BYTES_MAX;
 
 /// What a frame needs on a page, at the most.
 const FRAME_BYTES: usize = PAGE_FRAME_BYTES_MAX + LENGTH_BYTES_MAX;
+/// The room that is looked for once for each.
+const ROOM: usize = FRAME_BYTES + SHORT_TAIL;
 /// Words are put also where only their first bytes are meant.
 const WORD: usize = 8;
-/// The frame's length, its field's key, and the field's length, where both lengths take two bytes.
-const PREFIX: usize = 5;
+/// And so is the start of the numbers.
+const SHORT_TAIL: usize = 16;
 /// Addresses up to here are copied by words.
 const SHORT_NAME: usize = 40;
 
@@ -32,6 +34,7 @@ pub struct Page {
     /// All of it initialised; `..len` holds whole frames, each preceded by its length.
     bytes: BytesMut,
     len: usize,
+    tail: Tail,
 }
 
 impl Page {
@@ -47,7 +50,11 @@ impl Page {
         // Part of it may have been split off before, and is free now.
         spare.reserve(bytes.saturating_sub(spare.len()));
         spare.resize(bytes, 0);
-        Self { bytes: spare, len: 0 }
+        Self {
+            bytes: spare,
+            len: 0,
+            tail: Tail::default(),
+        }
     }
 
     /// How many bytes of frames there are.
@@ -74,7 +81,7 @@ impl Page {
     #[must_use]
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.bytes.len() - self.len >= FRAME_BYTES + WORD
+        self.bytes.len() - self.len >= ROOM
     }
 
     /// Takes the frames off the page; what room is left stays.
@@ -97,19 +104,88 @@ impl Page {
         body: &[u8],
         numbers: &Numbers,
     ) -> Result<(), EncodeError> {
-        let (floor_distance, after_distance) = check_message(numbers, "message")?;
         let (to, from) = (to.as_bytes(), from.as_bytes());
         // All but the body, which is looked at below, is far less than a frame.
-        if body.len() > PAGE_FRAME_BYTES_MAX || !self.has_room() {
+        let room = self.bytes.get_mut(self.len..);
+        let (Some(page), ..=PAGE_FRAME_BYTES_MAX) =
+            (room.and_then(|room| room.first_chunk_mut()), body.len())
+        else {
             return Err(too_large(body.len()));
-        }
-        let start = self.len;
-        let mut pen = Pen {
-            page: &mut self.bytes,
-            at: start + PREFIX,
         };
+        self.tail.be_of(numbers)?;
+        let tail = &self.tail;
+        let claim_bytes = if numbers.claim == 0 { 0 } else { 5 };
+        let (body_word, body_bytes) = short_varint(body.len());
+        let body_prefix = if body.is_empty() { 0 } else { 1 + body_bytes };
+        let names_bytes = name_bytes(to) + name_bytes(from);
+        let field_len = names_bytes + tail.len + claim_bytes + body_prefix + body.len();
+        let (field_word, field_bytes) = short_varint(field_len);
+        let frame_len = 1 + field_bytes + field_len;
+        if frame_len > PAGE_FRAME_BYTES_MAX {
+            return Err(too_large(frame_len));
+        }
+        let (frame_word, frame_bytes) = short_varint(frame_len);
+        let mut pen: Pen<'_, ROOM> = Pen { page, at: 0 };
+        let key = u64::from(tag::MESSAGE << 3 | LEN);
+        let word = frame_word | (key | field_word << 8) << (8 * frame_bytes);
+        pen.word(word, frame_bytes + 1 + field_bytes);
         pen.name(1, to);
         pen.name(2, from);
+        pen.tail(tail);
+        let claim = u64::from(numbers.claim) << 8 | u64::from(12_u8 << 3 | FIXED_32);
+        pen.word(claim, claim_bytes);
+        pen.word(u64::from(3_u8 << 3 | LEN) | body_word << 8, body_prefix);
+        let end = pen.at + body.len();
+        let place = pen.page.get_mut(pen.at..end);
+        place.ok_or_else(|| too_large(frame_len))?.copy_from_slice(body);
+        self.len += end;
+        Ok(())
+    }
+}
+
+/// The numbers of the last message but its claim, encoded.
+#[derive(Debug)]
+struct Tail {
+    numbers: Numbers,
+    bytes: [u8; TAIL_BYTES],
+    len: usize,
+}
+
+/// All of them at their longest: three of up to ten bytes, three of up to five, two of one, each behind its key. And room for the
+/// rest of the last word.
+const TAIL_BYTES: usize = 3 * 11 + 3 * 6 + 2 * 2 + WORD;
+
+/// Of a message without numbers.
+impl Default for Tail {
+    fn default() -> Self {
+        Self {
+            numbers: Numbers::default(),
+            bytes: [0; TAIL_BYTES],
+            len: 0,
+        }
+    }
+}
+
+impl Tail {
+    #[inline(always)]
+    fn be_of(&mut self, numbers: &Numbers) -> Result<(), EncodeError> {
+        let last = Numbers {
+            claim: numbers.claim,
+            ..self.numbers
+        };
+        if *numbers == last {
+            return Ok(());
+        }
+        self.encode(numbers)
+    }
+
+    #[inline(never)]
+    fn encode(&mut self, numbers: &Numbers) -> Result<(), EncodeError> {
+        let (floor_distance, after_distance) = check_message(numbers, "message")?;
+        let mut pen = Pen {
+            page: &mut self.bytes,
+            at: 0,
+        };
         pen.number(4, numbers.id);
         pen.number(5, floor_distance);
         pen.number(6, after_distance);
@@ -118,39 +194,16 @@ impl Page {
         pen.number(9, numbers.hops.into());
         pen.number(10, numbers.request.into());
         pen.number(11, numbers.ttl_ms.into());
-        if numbers.claim != 0 {
-            pen.word(
-                u64::from(numbers.claim) << 8 | u64::from(12_u8 << 3 | FIXED_32),
-                5,
-            );
-        }
-        if !body.is_empty() {
-            pen.len_prefix(3, body.len());
-        }
-        let field_len = pen.at - start - PREFIX + body.len();
-        let (field_word, field_bytes) = short_varint(field_len);
-        let frame_len = 1 + field_bytes + field_len;
-        if frame_len > PAGE_FRAME_BYTES_MAX {
-            return Err(too_large(frame_len));
-        }
-        let (frame_word, frame_bytes) = short_varint(frame_len);
-        let mut end = pen.at;
-        let prefix = frame_bytes + 1 + field_bytes;
-        if prefix < PREFIX {
-            // A small message, all of which moves up a little.
-            pen.page.copy_within(start + PREFIX..end, start + prefix);
-            end -= PREFIX - prefix;
-        }
-        let key = u64::from(tag::MESSAGE << 3 | LEN);
-        let word = frame_word | (key | field_word << 8) << (8 * frame_bytes);
-        if let Some(place) = pen.page.get_mut(start..start + prefix) {
-            copy_short(place, &word.to_le_bytes()[..prefix]);
-        }
-        let place = pen.page.get_mut(end..end + body.len());
-        place.ok_or_else(|| too_large(frame_len))?.copy_from_slice(body);
-        self.len = end + body.len();
+        self.len = pen.at;
+        self.numbers = *numbers;
         Ok(())
     }
+}
+
+/// What an address takes with its key and its length, in bytes.
+#[inline(always)]
+const fn name_bytes(name: &[u8]) -> usize {
+    name.len() + if name.len() < 0x80 { 2 } else { 3 }
 }
 
 const VARINT: u8 = 0;
@@ -177,12 +230,12 @@ const fn short_varint(value: usize) -> (u64, usize) {
 }
 
 /// Puts a field after a field. The caller has seen to the room.
-struct Pen<'a> {
-    page: &'a mut [u8],
+struct Pen<'a, const BYTES: usize> {
+    page: &'a mut [u8; BYTES],
     at: usize,
 }
 
-impl Pen<'_> {
+impl<const BYTES: usize> Pen<'_, BYTES> {
     /// The first `len` bytes of a word; what is put next lies over the others.
     #[inline(always)]
     fn word(&mut self, word: u64, len: usize) {
@@ -226,6 +279,21 @@ impl Pen<'_> {
     fn len_prefix(&mut self, tag: u8, len: usize) {
         let (word, bytes) = short_varint(len);
         self.word(u64::from(tag << 3 | LEN) | word << 8, 1 + bytes);
+    }
+
+    /// Numbers that are encoded already.
+    #[inline(always)]
+    fn tail(&mut self, tail: &Tail) {
+        let (bytes, len) = (&tail.bytes, tail.len);
+        let rest = self.page.get_mut(self.at..).unwrap_or_default();
+        if len <= SHORT_TAIL {
+            if let Some((place, bytes)) = rest.first_chunk_mut::<SHORT_TAIL>().zip(bytes.first_chunk()) {
+                *place = *bytes;
+            }
+        } else if let Some((place, bytes)) = rest.get_mut(..len).zip(bytes.get(..len)) {
+            place.copy_from_slice(bytes);
+        }
+        self.at += len;
     }
 
     #[inline(always)]

@@ -10,8 +10,12 @@ pub(crate) fn copy_short(into: &mut [u8], from: &[u8]) {
         }
         return;
     }
-    for (into, from) in into.chunks_exact_mut(8).zip(from.chunks_exact(8)) {
-        into.copy_from_slice(from);
+    // Most are not even two words long, and need no loop.
+    into[..8].copy_from_slice(&from[..8]);
+    if len > 16 {
+        for (into, from) in into[8..].chunks_exact_mut(8).zip(from[8..].chunks_exact(8)) {
+            into.copy_from_slice(from);
+        }
     }
     // The last word may overlap the one before it.
     into[len - 8..].copy_from_slice(&from[len - 8..]);

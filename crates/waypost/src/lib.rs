@@ -9,8 +9,9 @@ pub use bytes::Bytes;
 pub use stores::{DATASTORE_FEATURES, store_registry};
 pub use waypost_node::{Broker, BrokerBuilder};
 pub use waypost_peer::{
-    AckedSender, BroadcastOutcome, ClientEvents, Counters, Event, Events, Message, Peer, PeerBuilder,
-    PeerError, RequestError, RequestToken, Settings, StartError, TlsFiles, WhenStoreIsLost,
+    AckedSender, BroadcastOutcome, ClientEvents, Counters, Event, EventBatch, Events, Message, MessageRef,
+    Messages, Peer, PeerBuilder, PeerError, RequestError, RequestToken, Settings, StartError, TlsFiles,
+    WhenStoreIsLost,
 };
 pub use waypost_session::{
     ErrorKind, MemoryStore, Registry, RetryAdvice, SessionStore, StoreError, StoreUrl,

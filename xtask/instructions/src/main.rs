@@ -25,13 +25,27 @@ const CLIENTS: usize = 1000;
 const FRAME_BYTES_MAX: usize = 1 << 20;
 const BODY: &[u8] = &[7; 128];
 
+/// The numbers of a best-effort message between two servers of a mesh.
+const BEST_EFFORT: Numbers = Numbers {
+    id: 0,
+    floor: 0,
+    after: 0,
+    origin: 1,
+    owner: 2,
+    hops: 0,
+    request: false,
+    ttl_ms: 5000,
+    claim: 77,
+};
+
 type Case = (&'static str, fn());
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     ("encode", encode_messages),
     ("decode", decode_messages),
     ("lookup", look_up),
     ("send", send),
+    ("send many", send_many),
     ("deliver", deliver),
     ("forward", forward),
 ];
@@ -88,7 +102,7 @@ fn encode_messages() {
                 let _ = black_box(page.push_message(
                     [black_box(to), "a/00000017"],
                     black_box(BODY),
-                    &Numbers::default(),
+                    &BEST_EFFORT,
                 ));
             }
         });
@@ -102,7 +116,7 @@ fn decode_messages() {
     let names: Vec<String> = names().collect();
     let mut chunk = Chunk::new();
     for names in names.chunks(BATCH) {
-        let mut bytes = read(names, &Numbers::default());
+        let mut bytes = read(names, &BEST_EFFORT);
         measured(&mut || {
             let _ = black_box(chunk.refill(&mut bytes, FRAME_BYTES_MAX));
             while black_box(chunk.front()).is_some() {
@@ -139,6 +153,31 @@ fn send() {
             for to in names {
                 sent += usize::from(core.send_now(black_box(to), "a/00000017", black_box(BODY)));
             }
+            core.pump(now);
+            write(core, link, &mut out);
+        });
+        assert_eq!(sent, names.len(), "every route is known and every queue has room");
+        assert!(!out.is_empty(), "what was sent is written");
+        out.clear();
+        write(core, link, &mut out);
+    }
+}
+
+/// The same, many at a call.
+fn send_many() {
+    let mut cluster = Cluster::mesh(CLIENTS);
+    let names: Vec<String> = names().collect();
+    let (link, now, body) = (cluster.link(), cluster.now, Bytes::from_static(BODY));
+    let core = &mut cluster.nodes[0].core;
+    let mut out = Vec::new();
+    for names in names.chunks(BATCH) {
+        let messages: Vec<_> = names
+            .iter()
+            .map(|to| ("a/00000017", to.as_str(), &body))
+            .collect();
+        let mut sent = 0;
+        measured(&mut || {
+            sent += core.send_many_now(black_box(&messages));
             core.pump(now);
             write(core, link, &mut out);
         });

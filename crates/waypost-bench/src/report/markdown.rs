@@ -20,7 +20,8 @@ pub(super) fn page(results: &Results) -> String {
         page,
         "Two server processes on one machine, each with as many clients; server A sends to random clients of server B. \
          Rates are of what arrived. `raw` is one TCP connection without any routing; it, NATS and Redis gather what is \
-         sent before they write, and Waypost gets 64 messages in a call (`send_messages`). All systems take turns at every step. Takeover and \
+         sent before they write, and Waypost gets 64 messages in a call (`send_messages`) and is read by \
+         `recv_batch`. All systems take turns at every step. Takeover and \
          broadcast are Waypost's alone: elsewhere a client that moves subscribes anew, and nothing says when the old \
          subscription has stopped. A dash is what a system does not have or what was not measured."
     );

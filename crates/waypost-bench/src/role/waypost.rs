@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use futures_util::stream::StreamExt as _;
-use waypost::{Address, Event, Events, Outcome, Peer, store_registry};
+use waypost::{Address, Event, EventBatch, Events, Outcome, Peer, store_registry};
 
 use super::{Counters, IN_FLIGHT, Server, Work};
 use crate::names::Names;
@@ -36,9 +36,26 @@ impl Waypost {
 }
 
 async fn receive(peer: Peer, mut events: Events, counters: Arc<Counters>) {
-    while let Some(event) = events.recv().await {
+    while let Some(batch) = events.recv_batch().await {
+        let event = match batch {
+            EventBatch::Messages(mut messages) => {
+                counters
+                    .received
+                    .fetch_add(messages.len() as u64, Ordering::Relaxed);
+                while let Some(message) = messages.next() {
+                    // What a program does with a message: look at it.
+                    std::hint::black_box((message.from(), message.to(), message.body()));
+                }
+                continue;
+            }
+            EventBatch::Event(event) => event,
+        };
         match event {
-            Event::Message(_) | Event::Broadcast { .. } => {
+            Event::Message(message) => {
+                std::hint::black_box((message.from(), message.to(), message.body()));
+                counters.received.fetch_add(1, Ordering::Relaxed);
+            }
+            Event::Broadcast { .. } => {
                 counters.received.fetch_add(1, Ordering::Relaxed);
             }
             Event::Request { token, message } => {

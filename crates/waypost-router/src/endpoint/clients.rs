@@ -77,6 +77,12 @@ impl<T> Client<T> {
         self.seq.0 != 0
     }
 
+    /// Since which claim it is held, if messages for it need nothing but to be put into the inbox of all.
+    #[inline]
+    pub(crate) fn simply_held(&self) -> Option<u32> {
+        (self.is_held() && self.work.is_none() && !self.has_inbox).then_some(self.since)
+    }
+
     pub(crate) const fn is_idle(&self) -> bool {
         !self.is_held() && self.work.is_none()
     }

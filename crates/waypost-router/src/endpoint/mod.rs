@@ -24,7 +24,7 @@ use waypost_types::{Address, Identity, Incarnation, MonoTime, Outcome, Owner, Se
 use waypost_wire::{Attached, BATCH_ENTRIES_MAX, Frame, Outcomes};
 
 use crate::gate::Room;
-use crate::map::{Map, map};
+use crate::map::{AddressMap, Map, address_map, map};
 use crate::names::Names;
 use crate::outbox::{Outbox, Outgoing};
 use crate::settings::Settings;
@@ -136,7 +136,7 @@ pub struct Endpoint<T> {
     origin_index: Map<Owner, u32>,
     acks: Vec<Outcomes>,
     late_acks: LateAcks,
-    clients: Map<Address, Client<T>>,
+    clients: AddressMap<Client<T>>,
     held: usize,
     /// Bytes of all messages that wait for claims to be answered.
     claim_held_bytes: usize,
@@ -184,7 +184,7 @@ impl<T> Endpoint<T> {
             origin_index: map(seed),
             acks: Vec::new(),
             late_acks: LateAcks::default(),
-            clients: map(seed),
+            clients: address_map(seed),
             held: 0,
             claim_held_bytes: 0,
             batches: Batches::default(),

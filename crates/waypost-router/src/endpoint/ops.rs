@@ -6,6 +6,7 @@ use waypost_wire::{BATCH_ENTRIES_MAX, Displaced, Frame};
 use super::clients::{Client, Op, Work};
 use super::{Completion, Endpoint, Event, Refusal, Standing};
 use crate::claim::claim_of;
+use crate::map::address_map;
 
 /// How many clients are checked against the store without a reason, and at every how many heartbeats.
 const SAMPLE: usize = 16;
@@ -346,7 +347,7 @@ impl<T> Endpoint<T> {
     }
 
     pub(super) fn drop_clients(&mut self) {
-        for (address, client) in core::mem::replace(&mut self.clients, crate::map::map(self.settings.seed)) {
+        for (address, client) in core::mem::replace(&mut self.clients, address_map(self.settings.seed)) {
             let is_told = client.work.as_ref().is_some_and(|work| work.started);
             for (i, op) in client.work.into_iter().flat_map(|work| work.ops).enumerate() {
                 match op {

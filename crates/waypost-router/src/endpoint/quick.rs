@@ -1,11 +1,13 @@
 //! The short way through the endpoint, for messages that need nothing but to be put into the inbox.
 
 use waypost_types::MonoTime;
-use waypost_wire::{Batch, Message, MessageRef, Numbers, Page};
+use waypost_wire::{Batch, CHUNK_AHEAD, Message, MessageRef, Numbers, Page};
 
+use super::clients::Client;
 use super::dedupe::Seen;
 use super::{Endpoint, Event, Standing};
 use crate::claim::is_stale;
+use crate::map::look_up_together;
 
 impl<T> Endpoint<T> {
     /// Whether messages may leave at once.
@@ -17,10 +19,24 @@ impl<T> Endpoint<T> {
     #[inline]
     pub(crate) fn numbers_now(&mut self, to: &str) -> Numbers {
         Numbers {
-            after: self.sends.newest_to(to),
+            after: self.newest_to(to),
+            ..self.numbers_to_all()
+        }
+    }
+
+    /// The same but for what depends on the client.
+    #[inline]
+    pub(crate) fn numbers_to_all(&self) -> Numbers {
+        Numbers {
             ttl_ms: u32::try_from(self.settings.send_deadline.as_millis()).unwrap_or(u32::MAX),
             ..Numbers::default()
         }
+    }
+
+    /// The message that one to this client comes after, or 0.
+    #[inline]
+    pub(crate) fn newest_to(&mut self, to: &str) -> u64 {
+        self.sends.newest_to(to)
     }
 
     /// Whether another message may be sent whose outcome is waited for.
@@ -79,15 +95,16 @@ impl<T> Endpoint<T> {
     /// Since which claim this client is held, if messages for it need nothing but to be put into the inbox of all.
     #[inline]
     pub(crate) fn simply_held(&self, to: &str) -> Option<u32> {
-        let client = self.clients.get(to)?;
-        (client.is_held() && client.work.is_none() && !client.has_inbox).then_some(client.since)
+        self.clients.get(to)?.simply_held()
     }
 
-    /// Whether this client is held, also by the claim that a message means, and messages for it need nothing but to be put
-    /// into the inbox of all.
+    /// The same for several, looked up together.
     #[inline]
-    pub(crate) fn holds_simply(&self, to: &str, claim: u32) -> bool {
-        self.simply_held(to).is_some_and(|since| !is_stale(claim, since))
+    pub(crate) fn all_simply_held<'a>(
+        &self,
+        clients: impl Iterator<Item = &'a str> + Clone,
+    ) -> [Option<u32>; CHUNK_AHEAD] {
+        look_up_together(&self.clients, clients, Client::simply_held)
     }
 
     /// Whether the inbox would not be full with `bytes` more.

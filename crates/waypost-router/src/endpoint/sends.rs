@@ -184,11 +184,17 @@ impl<T> Sends<T> {
 
     /// The newest message to this client that is not known to be delivered or refused; 0: none. What is sent to it now
     /// comes after it.
+    #[inline]
     pub(crate) fn newest_to(&mut self, to: &str) -> u64 {
         // Nearly always so where best-effort messages are sent, and they ask each time.
         if self.newest_to.is_empty() {
             return 0;
         }
+        self.find_newest_to(to)
+    }
+
+    #[inline(never)]
+    fn find_newest_to(&mut self, to: &str) -> u64 {
         let hash = self.hasher.hash_one(to.as_bytes());
         let (ring, floor) = (&self.ring, self.floor);
         let newest = self

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use waypost_types::{Address, Identity, Incarnation, Location, MonoTime, Owner, Seq};
 use waypost_wire::{CloseCode, Frame};
 
-use crate::map::{Map, map};
+use crate::map::{AddressMap, Map, address_map, map};
 use crate::outbox::Outgoing;
 use crate::settings::Settings;
 
@@ -112,7 +112,7 @@ pub struct Router {
     owner_index: Map<Owner, OwnerKey>,
     /// The newest life and attachment of each server, where that is known.
     attachments: Map<Identity, (Incarnation, u32)>,
-    routes: Map<Address, Route>,
+    routes: AddressMap<Route>,
     gone: gone::Gone,
     ways: ways::Ways,
     remote_routes: usize,
@@ -197,7 +197,7 @@ impl Router {
             owners: Vec::new(),
             owner_index: map(seed),
             attachments: map(seed),
-            routes: map(seed),
+            routes: address_map(seed),
             gone: gone::Gone::new(seed),
             ways: ways::Ways::default(),
             remote_routes: 0,

@@ -4,13 +4,15 @@
 //! into the queue of the link that it leaves by. Whatever is not quite that simple gets no for an answer, and nothing has
 //! been done then.
 
+use bytes::Bytes;
 use waypost_types::{HOPS_MAX, MonoTime};
-use waypost_wire::{EncodeError, MessageRef, Numbers, Page};
+use waypost_wire::{CHUNK_AHEAD, EncodeError, MessageRef, Numbers, Page};
 
 use super::links::Link;
 use super::ways::Heard;
 use super::{LinkId, LinkKind, OwnerKey, Route, Router};
 use crate::claim::claim_of;
+use crate::map::look_up_together;
 
 /// Where a message goes.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,20 @@ pub(crate) struct Way {
     hops: u8,
     /// The numbers of the two on the link, once they are looked up.
     aliases: (u32, u32),
+}
+
+impl Way {
+    /// The numbers with which a message goes this way.
+    #[inline]
+    const fn numbers(&self, numbers: Numbers) -> Numbers {
+        Numbers {
+            origin: self.aliases.0,
+            owner: self.aliases.1,
+            claim: self.claim,
+            hops: self.hops,
+            ..numbers
+        }
+    }
 }
 
 #[cfg(test)]
@@ -51,6 +67,25 @@ pub(crate) struct Holder {
     claim: u32,
 }
 
+impl Holder {
+    #[inline]
+    fn by(route: &Route) -> Option<Self> {
+        match route {
+            Route::At { owner, seq } => Some(Self {
+                key: *owner,
+                claim: claim_of(*seq),
+            }),
+            Route::Waiting(_) => None,
+        }
+    }
+
+    /// Whether another client is at the same server.
+    #[inline]
+    pub(crate) fn is_where(self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
 /// What the short way came to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Taken {
@@ -64,12 +99,12 @@ pub(crate) enum Taken {
 }
 
 impl Router {
-    /// Where a message of this process's own endpoint for a client that is held so would go, if it may go there at once.
+    /// Where a message of this process's own endpoint for a client that is held so would go, if it may go there at once as far as
+    /// there is room.
     #[inline]
     pub(crate) fn way_now(&mut self, Holder { key, claim }: Holder) -> Option<Way> {
         if let Some(way) = self.ways.get(LinkId::LOCAL, key) {
-            let has_room = self.links.get(&way.link)?.out.has_room();
-            return has_room.then_some(Way { claim, ..way });
+            return Some(Way { claim, ..way });
         }
         let origin = self.links.get(&LinkId::LOCAL)?.owner?;
         let way = self.way_to(Holder { key, claim }, origin, 0)?;
@@ -78,7 +113,12 @@ impl Router {
         Some(way)
     }
 
-    /// Passes on a message of this process's own endpoint by a way that has just been found.
+    /// Whether the way has room for a message.
+    pub(crate) fn has_room(&self, way: &Way) -> bool {
+        self.links.get(&way.link).is_some_and(|link| link.out.has_room())
+    }
+
+    /// Passes on a message of this process's own endpoint by a way that has just been found. False: nothing was done.
     #[inline]
     pub(crate) fn send_now(&mut self, way: &Way, names: [&str; 2], body: &[u8], numbers: Numbers) -> bool {
         self.pass(way, numbers, |numbers, page| {
@@ -86,16 +126,54 @@ impl Router {
         })
     }
 
+    /// The same for some best-effort messages, each of a sender, a client and a body, for clients that are held so: how many were
+    /// passed on before one for which there is no room. All have these numbers, and come after the newest one to the same client.
+    #[inline]
+    pub(crate) fn send_alike<'a>(
+        &mut self,
+        way: &Way,
+        messages: impl Iterator<Item = ((&'a str, &'a str, &'a Bytes), Holder)>,
+        numbers: Numbers,
+        mut newest_to: impl FnMut(&str) -> u64,
+    ) -> usize {
+        let Some(link) = self.links.get_mut(&way.link) else {
+            return 0;
+        };
+        let mut numbers = way.numbers(numbers);
+        let (mut count, mut wakes) = (0, false);
+        for ((from, to, body), Holder { claim, .. }) in messages {
+            if !link.out.has_room() {
+                break;
+            }
+            numbers.claim = claim;
+            numbers.after = newest_to(to);
+            let encode = |page: &mut Page| page.push_message([to, from], body, &numbers);
+            let Ok(wake) = link.out.push_encoded(false, encode) else {
+                break;
+            };
+            wakes |= wake;
+            count += 1;
+        }
+        if wakes && link.is_open() && self.woken.last() != Some(&way.link) {
+            self.woken.push(way.link);
+        }
+        self.counters.forwarded += count as u64;
+        count
+    }
+
     /// Which server holds a client, if that is settled.
     #[inline]
     pub(crate) fn owner_of(&self, to: &str) -> Option<Holder> {
-        match self.routes.get(to) {
-            Some(Route::At { owner, seq }) => Some(Holder {
-                key: *owner,
-                claim: claim_of(*seq),
-            }),
-            _ => None,
-        }
+        Holder::by(self.routes.get(to)?)
+    }
+
+    /// The same for several, looked up together.
+    #[inline]
+    pub(crate) fn owners_of<'a>(
+        &self,
+        clients: impl Iterator<Item = &'a str> + Clone,
+    ) -> [Option<Holder>; CHUNK_AHEAD] {
+        look_up_together(&self.routes, clients, Holder::by)
     }
 
     /// Whether a server is attached by this link.
@@ -126,13 +204,8 @@ impl Router {
             && let Some(way) = self.ways.get(id, key)
             && numbers.origin == 0
         {
-            let has_room = self.links.get(&way.link).is_some_and(|link| link.out.has_room());
             let hops = numbers.hops;
-            return if has_room {
-                self.forward_now(&Way { claim, hops, ..way }, numbers, message)
-            } else {
-                Taken::No
-            };
+            return self.forward_now(&Way { claim, hops, ..way }, numbers, message);
         }
         let Some(way) = self.way_of(id, message.to(), numbers, at) else {
             return Taken::No;
@@ -270,7 +343,7 @@ impl Router {
         })
     }
 
-    /// Encodes a message to the end of a link's queue. False: it is too large, and nothing was done.
+    /// Encodes a message to the end of a link's queue. False: there is no room, or it is too large, and nothing was done.
     #[inline]
     fn pass(
         &mut self,
@@ -278,16 +351,10 @@ impl Router {
         numbers: Numbers,
         encode: impl FnOnce(&Numbers, &mut Page) -> Result<(), EncodeError>,
     ) -> bool {
-        let Some(link) = self.links.get_mut(&way.link) else {
+        let Some(link) = self.links.get_mut(&way.link).filter(|link| link.out.has_room()) else {
             return false;
         };
-        let numbers = Numbers {
-            origin: way.aliases.0,
-            owner: way.aliases.1,
-            claim: way.claim,
-            hops: way.hops,
-            ..numbers
-        };
+        let numbers = way.numbers(numbers);
         let is_awaited = numbers.id != 0;
         let encode = |page: &mut Page| encode(&numbers, page);
         let Ok(wake) = link.out.push_encoded(is_awaited, encode) else {

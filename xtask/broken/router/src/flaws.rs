@@ -677,7 +677,7 @@ pub const FLAWS: &[Flaw] = &[
         edits: &[(
             "node/quick.rs",
             "                claim: claim_of(*seq),\n            }),\n",
-            "                claim: claim_of(*seq),\n            }),\n            Some(Route::Waiting(waiting)) if FLAW => waiting.known.map(|(key, seq)| Holder {\n                key,\n                claim: claim_of(seq),\n            }),\n",
+            "                claim: claim_of(*seq),\n            }),\n            Route::Waiting(waiting) if FLAW => waiting.known.map(|(key, seq)| Holder {\n                key,\n                claim: claim_of(seq),\n            }),\n",
         )],
     },
     Flaw {
