@@ -200,6 +200,28 @@ impl Driver {
         }
     }
 
+    /// The same for many whose outcomes are waited for, for so long at the most. The waiters are asked for by their places.
+    pub(crate) fn send_many_acked_now(
+        &self,
+        messages: &[(&str, &str, &Bytes)],
+        patience: Duration,
+        waiter: impl Fn(usize) -> Waiter,
+    ) -> usize {
+        if self.turns.is_any() {
+            return 0;
+        }
+        let mut state = self.lock();
+        if self.is_over.load(Ordering::Acquire) {
+            return 0;
+        }
+        let now = self.now();
+        let (sent, due) = state
+            .core
+            .send_many_acked_now(now, messages, now + patience, waiter);
+        self.sent_acked(state, now, due);
+        sent
+    }
+
     /// The same for a message whose outcome or reply is waited for, for so long at the most.
     pub(crate) fn send_acked_now(
         &self,
@@ -220,14 +242,20 @@ impl Driver {
         let due = state
             .core
             .send_acked_now(now, names, body, request, now + patience, waiter);
-        let Some(due) = due else { return false };
+        self.sent_acked(state, now, due);
+        due.is_some()
+    }
+
+    /// `due`: when something is to be done about what was sent; `None`: nothing was.
+    #[inline]
+    fn sent_acked(&self, mut state: MutexGuard<'_, State>, now: MonoTime, due: Option<MonoTime>) {
+        let Some(due) = due else { return };
         let quiet = state.wake_writers(|| now);
         drop(state);
         if let Some(link) = quiet {
             link.write_now(self);
         }
         self.arm(due.as_micros());
-        true
     }
 
     /// Lets the machines settle and carries out what comes out of them.

@@ -346,7 +346,20 @@ impl Node {
             .send_acked_now([to, from], body, false, patience, waiter)
     }
 
-    /// The same, waiting for room up to `deadline`.
+    /// The same for many, each of a sender, a client and a body, with this ticket and those behind it: how many were sent, which are
+    /// the first ones.
+    #[must_use]
+    pub fn send_many_with_tickets_now(
+        &self,
+        messages: &[(&str, &str, &Bytes)],
+        patience: Duration,
+        (tickets, first): (&Arc<Tickets>, u64),
+    ) -> usize {
+        let waiter = |at| Waiter::Ticket(Arc::clone(tickets), first + at as u64);
+        self.driver.send_many_acked_now(messages, patience, waiter)
+    }
+
+    /// [`send_with_ticket_now`](Self::send_with_ticket_now), waiting for room up to `deadline`.
     ///
     /// # Errors
     /// [`Refusal`]; `Full` when no room came free in time. Nothing was sent then.

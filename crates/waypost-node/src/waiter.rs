@@ -37,7 +37,7 @@ impl Tickets {
     }
 
     /// Moves what is there into `into`, which must be empty.
-    pub(crate) fn take(&self, into: &mut VecDeque<(u64, Outcome)>) {
+    pub fn take(&self, into: &mut VecDeque<(u64, Outcome)>) {
         std::mem::swap(&mut *self.lock(), into);
     }
 

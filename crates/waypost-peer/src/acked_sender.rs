@@ -1,5 +1,6 @@
 //! Many acked messages in flight at once, from one place.
 
+use core::ops::Range;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use waypost_router::Refusal;
 use waypost_types::Outcome;
 use waypost_wire::Message;
 
+use crate::peer::SENT_TOGETHER;
 use crate::{Peer, PeerError};
 
 /// Sends acked messages one after the other without waiting for each, and gives their outcomes in the order in which they
@@ -102,6 +104,38 @@ impl AckedSender {
         Ok(ticket)
     }
 
+    /// Sends the first of these messages, each of a sender, a client and a body, as [`send`](Self::send) does, and as many of those
+    /// behind it as can be sent without waiting and before this [is full](Self::is_full). Returns their numbers: at least one, if
+    /// there is a message.
+    ///
+    /// For a program that has several messages at hand: it costs less than to send them one by one.
+    ///
+    /// # Errors
+    /// As of [`send`](Self::send), for the first message. Nothing was sent then. A bad message behind it is not sent, and neither are
+    /// those that follow it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future while it waits for room sends nothing.
+    pub async fn send_many(&mut self, messages: &[(&str, &str, &Bytes)]) -> Result<Range<u64>, PeerError> {
+        let first = self.next_ticket;
+        let Some((from, to, body)) = messages.first() else {
+            return Ok(first..first);
+        };
+        let room = self.unread_max.saturating_sub(self.unread).min(SENT_TOGETHER);
+        let is_good = |(from, to, body): &&(&str, &str, &Bytes)| self.peer.check(from, to, body).is_ok();
+        let good = messages.iter().take(room).take_while(is_good).count();
+        let Peer { node } = &self.peer;
+        let patience = node.settings().send_deadline;
+        let good = messages.get(..good).unwrap_or_default();
+        let sent = node.send_many_with_tickets_now(good, patience, (&self.tickets, first));
+        if sent == 0 {
+            self.send(from, to, (*body).clone()).await?;
+        }
+        self.next_ticket += sent as u64;
+        self.unread += sent;
+        Ok(first..self.next_ticket)
+    }
+
     /// The next outcome and the number of its message; `None` when every outcome has been read. Comes by the message's send
     /// deadline.
     ///
@@ -117,8 +151,21 @@ impl AckedSender {
         if self.ready.is_empty() && !self.peer.node.next_outcomes(&self.tickets, &mut self.ready).await {
             return Err(PeerError::Closed);
         }
+        Ok(self.pop_ready())
+    }
+
+    /// The next outcome if it has come already. A program that reads all of them before it sends again has room for several messages
+    /// at once, which is what [`send_many`](Self::send_many) is for.
+    pub fn try_next_outcome(&mut self) -> Option<(u64, Outcome)> {
+        if self.ready.is_empty() {
+            self.tickets.take(&mut self.ready);
+        }
+        self.pop_ready()
+    }
+
+    fn pop_ready(&mut self) -> Option<(u64, Outcome)> {
         let outcome = self.ready.pop_front();
         self.unread -= usize::from(outcome.is_some());
-        Ok(outcome)
+        outcome
     }
 }

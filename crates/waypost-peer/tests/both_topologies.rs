@@ -100,6 +100,7 @@ both! {
     who_waits_for_the_bytes_of_acked_messages_goes_on_when_they_have_their_outcomes,
     client_with_a_stream_of_its_own_holds_nobody_up,
     sender_of_many_gets_one_outcome_for_each_and_no_more_than_its_bound,
+    acked_messages_sent_together_have_numbers_in_a_row_and_stop_at_the_bound_and_at_a_bad_one,
     sender_of_many_hears_that_the_peer_has_ended,
     bad_input_is_refused_with_its_reason,
     drain_loses_no_acked_message,
@@ -539,6 +540,52 @@ async fn sender_of_many_gets_one_outcome_for_each_and_no_more_than_its_bound(clu
         Err(PeerError::Name(_))
     ));
     assert_eq!(sender.unread(), 0, "what was refused has no outcome");
+}
+
+async fn acked_messages_sent_together_have_numbers_in_a_row_and_stop_at_the_bound_and_at_a_bad_one(
+    cluster: Cluster,
+) {
+    const BOUND: usize = 20;
+    let (one, _one_events) = cluster.server("one").await;
+    let (two, mut events) = cluster.server("two").await;
+    two.connect_client("bob").await.unwrap();
+    let bodies: Vec<Bytes> = (0..100).map(|n| n.to_string().into()).collect();
+    let bad = "x".repeat(256);
+    let messages: Vec<_> = bodies.iter().map(|body| ("alice", "bob", body)).collect();
+    let mut sender = one.acked_sender(BOUND);
+    assert_eq!(sender.send_many(&[]).await, Ok(1..1));
+    let mut sent = 0;
+    while sent < messages.len() {
+        while !sender.is_full() && sent < messages.len() {
+            let numbers = sender.send_many(&messages[sent..]).await.unwrap();
+            assert_eq!(numbers.start, sent as u64 + 1);
+            assert!(!numbers.is_empty() && sender.unread() <= BOUND);
+            sent = usize::try_from(numbers.end).unwrap() - 1;
+        }
+        if sender.is_full() {
+            assert_eq!(sender.send_many(&messages).await, Err(PeerError::Overloaded));
+        }
+        let (_, outcome) = sender.next_outcome().await.unwrap().unwrap();
+        assert_eq!(outcome, Outcome::Delivered);
+    }
+    while let Some((_, outcome)) = sender.next_outcome().await.unwrap() {
+        assert_eq!(outcome, Outcome::Delivered);
+        while let Some((_, outcome)) = sender.try_next_outcome() {
+            assert_eq!(outcome, Outcome::Delivered);
+        }
+    }
+    assert_eq!((sender.unread(), sender.try_next_outcome()), (0, None));
+    let with_a_bad_one = [messages[0], ("alice", &bad, &bodies[1]), messages[2]];
+    assert_eq!(sender.send_many(&with_a_bad_one).await, Ok(101..102));
+    assert!(matches!(
+        sender.send_many(&with_a_bad_one[1..]).await,
+        Err(PeerError::Name(_))
+    ));
+    assert_eq!(sender.next_outcome().await, Ok(Some((101, Outcome::Delivered))));
+    assert_eq!(sender.next_outcome().await, Ok(None));
+    for body in bodies.iter().chain(&bodies[..1]) {
+        assert_eq!(next_body(&mut events).await, body);
+    }
 }
 
 async fn sender_of_many_hears_that_the_peer_has_ended(cluster: Cluster) {

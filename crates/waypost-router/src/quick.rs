@@ -137,9 +137,7 @@ impl<T> Core<T> {
     pub fn send_many_now(&mut self, messages: &[(&str, &str, &Bytes)]) -> usize {
         let mut sent = 0;
         for next in messages.chunks(CHUNK_AHEAD) {
-            let clients = next.iter().map(|(_, to, _)| *to);
-            let holders = self.router.as_ref().map(|router| router.owners_of(clients));
-            let holders = holders.unwrap_or_default();
+            let holders = self.holders(next);
             let mut at = 0;
             while let (Some(messages @ [_, ..]), Some(holders)) = (next.get(at..), holders.get(at..)) {
                 let count = self.send_alike(messages, holders);
@@ -176,6 +174,14 @@ impl<T> Core<T> {
         })
     }
 
+    /// The servers that hold the clients of these messages, of which there are no more than that.
+    #[inline]
+    fn holders(&self, messages: &[(&str, &str, &Bytes)]) -> [Option<Holder>; CHUNK_AHEAD] {
+        let clients = messages.iter().map(|(_, to, _)| *to);
+        let holders = self.router.as_ref().map(|router| router.owners_of(clients));
+        holders.unwrap_or_default()
+    }
+
     /// The server that holds a client, if that is for this process to know and is settled.
     #[inline]
     fn holder(&self, to: &str) -> Option<Holder> {
@@ -209,7 +215,45 @@ impl<T> Core<T> {
         deadline: MonoTime,
         token: impl FnOnce() -> T,
     ) -> Option<MonoTime> {
-        let way = self.way_now(self.holder(to), body.len())?;
+        self.send_acked_to_holder(now, self.holder(to), (from, to, body), request, deadline, token)
+    }
+
+    /// The same for many, each of a sender, a client and a body: how many were sent, which are the first ones, and the time. The
+    /// tokens are asked for by their places.
+    pub fn send_many_acked_now(
+        &mut self,
+        now: MonoTime,
+        messages: &[(&str, &str, &Bytes)],
+        deadline: MonoTime,
+        token: impl Fn(usize) -> T,
+    ) -> (usize, Option<MonoTime>) {
+        let (mut sent, mut first_due) = (0, None);
+        for next in messages.chunks(CHUNK_AHEAD) {
+            let holders = self.holders(next);
+            for (message, holder) in next.iter().zip(holders) {
+                let token = || token(sent);
+                let Some(due) = self.send_acked_to_holder(now, holder, *message, false, deadline, token)
+                else {
+                    return (sent, first_due);
+                };
+                first_due = Some(first_due.map_or(due, |first: MonoTime| first.min(due)));
+                sent += 1;
+            }
+        }
+        (sent, first_due)
+    }
+
+    #[inline]
+    fn send_acked_to_holder(
+        &mut self,
+        now: MonoTime,
+        holder: Option<Holder>,
+        (from, to, body): (&str, &str, &Bytes),
+        request: bool,
+        deadline: MonoTime,
+        token: impl FnOnce() -> T,
+    ) -> Option<MonoTime> {
+        let way = self.way_now(holder, body.len())?;
         let has_room = match (&way, &self.router) {
             (Some(way), Some(router)) => router.has_room(way),
             _ => true,

@@ -14,6 +14,8 @@ use crate::names::Names;
 /// Clients connected by one call, and calls at a time.
 const BATCH: usize = 5000;
 const CALLS: usize = 2;
+/// Acked messages sent by one call at the most.
+const AT_HAND: usize = 32;
 
 #[derive(Debug, Clone)]
 pub(super) struct Waypost {
@@ -112,18 +114,28 @@ impl Server for Waypost {
         let mut sender = self.peer.acked_sender(IN_FLIGHT);
         loop {
             while !sender.is_full() && !work.stops() {
-                let (from, to, body) = work.next();
-                sender.send(from, to, body.clone()).await?;
-                counters.sent.fetch_add(1, Ordering::Relaxed);
+                let count = (IN_FLIGHT - sender.unread()).min(AT_HAND);
+                let messages: Vec<_> = (0..count).map(|_| work.next()).collect();
+                let mut rest = messages.as_slice();
+                while !rest.is_empty() {
+                    let sent = sender.send_many(rest).await?;
+                    let sent = usize::try_from(sent.end - sent.start)?;
+                    rest = rest.get(sent..).unwrap_or_default();
+                    counters.sent.fetch_add(sent as u64, Ordering::Relaxed);
+                }
             }
-            let Some((_, outcome)) = sender.next_outcome().await? else {
+            let Some(first) = sender.next_outcome().await? else {
                 break;
             };
-            let counter = match outcome {
-                Outcome::Delivered => &counters.acked,
-                _ => &counters.refused,
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
+            let mut outcome = Some(first);
+            while let Some((_, come)) = outcome {
+                let counter = match come {
+                    Outcome::Delivered => &counters.acked,
+                    _ => &counters.refused,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                outcome = sender.try_next_outcome();
+            }
         }
         Ok(true)
     }

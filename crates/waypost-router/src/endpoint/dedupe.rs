@@ -40,8 +40,16 @@ struct Window {
 
 impl Window {
     fn find(&self, id: u64) -> Result<usize, usize> {
-        match self.seen.back() {
-            Some(last) if last.id < id => Err(self.seen.len()),
+        let (Some(first), Some(last)) = (self.seen.front(), self.seen.back()) else {
+            return Err(0);
+        };
+        if last.id < id {
+            return Err(self.seen.len());
+        }
+        // Where all between have come, which is nearly always so.
+        let place = usize::try_from(id.wrapping_sub(first.id)).unwrap_or(usize::MAX);
+        match self.seen.get(place) {
+            Some(entry) if entry.id == id => Ok(place),
             _ => self.seen.binary_search_by_key(&id, |entry| entry.id),
         }
     }
