@@ -10,8 +10,13 @@ use waypost_router::Refusal;
 use waypost_types::Outcome;
 use waypost_wire::Message;
 
-use crate::peer::SENT_TOGETHER;
 use crate::{Peer, PeerError};
+
+/// How many bytes are sent without letting anybody else at the node in between: about what is worth a write while somebody waits for
+/// outcomes. Fewer at a time would be written each by itself.
+const SENT_TOGETHER_BYTES: usize = 18 << 10;
+/// What a message has besides its body, in bytes, roughly.
+const NAMES_AND_NUMBERS: usize = 50;
 
 /// Sends acked messages one after the other without waiting for each, and gives their outcomes in the order in which they
 /// come. At the same number in flight it is several times as fast as as many futures of
@@ -121,7 +126,10 @@ impl AckedSender {
         let Some((from, to, body)) = messages.first() else {
             return Ok(first..first);
         };
-        let room = self.unread_max.saturating_sub(self.unread).min(SENT_TOGETHER);
+        let room = self
+            .unread_max
+            .saturating_sub(self.unread)
+            .min((SENT_TOGETHER_BYTES / (body.len() + NAMES_AND_NUMBERS)).max(1));
         let is_good = |(from, to, body): &&(&str, &str, &Bytes)| self.peer.check(from, to, body).is_ok();
         let good = messages.iter().take(room).take_while(is_good).count();
         let Peer { node } = &self.peer;

@@ -14,7 +14,7 @@ use waypost_wire::Message;
 use crate::{AckedSender, ClientEvents, PeerBuilder, PeerError, RequestError, RequestToken};
 
 /// How many messages are sent without letting anybody else at the node in between.
-pub(crate) const SENT_TOGETHER: usize = 32;
+const SENT_TOGETHER: usize = 32;
 /// What a frame holds besides the body, at the most, in bytes.
 const FRAME_OVERHEAD: usize = 1024;
 /// How long `shutdown` waits for the lease to end.

@@ -14,8 +14,6 @@ use crate::names::Names;
 /// Clients connected by one call, and calls at a time.
 const BATCH: usize = 5000;
 const CALLS: usize = 2;
-/// Acked messages sent by one call at the most.
-const AT_HAND: usize = 32;
 
 #[derive(Debug, Clone)]
 pub(super) struct Waypost {
@@ -114,7 +112,7 @@ impl Server for Waypost {
         let mut sender = self.peer.acked_sender(IN_FLIGHT);
         loop {
             while !sender.is_full() && !work.stops() {
-                let count = (IN_FLIGHT - sender.unread()).min(AT_HAND);
+                let count = IN_FLIGHT - sender.unread();
                 let messages: Vec<_> = (0..count).map(|_| work.next()).collect();
                 let mut rest = messages.as_slice();
                 while !rest.is_empty() {
