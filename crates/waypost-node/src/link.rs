@@ -16,8 +16,9 @@ use crate::transport::{
 
 /// How long a link that was closed on purpose may still be read, so that the last words arrive.
 const LINGER: Duration = Duration::from_millis(500);
-/// After so many bytes that were read at once, the program has its turn before more is read.
-const LARGE: usize = 32 << 10;
+/// After so many bytes the program has its turn before more is read. Each turn has the worker ask the system for news, which costs as
+/// much as a read.
+const LARGE: usize = 128 << 10;
 
 pub(crate) fn handshake_settings(driver: &Driver, role: Role) -> HandshakeSettings {
     let settings = &driver.link_settings;
@@ -99,10 +100,11 @@ pub(crate) async fn serve(
 }
 
 async fn read(driver: &Arc<Driver>, whose: Whose, reader: &mut FrameReader) {
-    let (mut chunk, mut was_large) = (Chunk::new(), false);
+    let (mut chunk, mut taken_in) = (Chunk::new(), 0);
     loop {
         // What has come is still at hand for the program.
-        if was_large {
+        if taken_in >= LARGE {
+            taken_in = 0;
             tokio::task::yield_now().await;
         }
         let mut failed = match reader.read_chunk(&mut chunk).await {
@@ -110,7 +112,7 @@ async fn read(driver: &Arc<Driver>, whose: Whose, reader: &mut FrameReader) {
             Ok(false) => return,
             Err(error) => Some(error),
         };
-        was_large = chunk.bytes_len() >= LARGE;
+        taken_in += chunk.bytes_len();
         while !chunk.is_empty() {
             // Interest is registered before looking, so that room which comes free in between is not missed.
             let room = driver.room.notified();

@@ -88,7 +88,22 @@ impl Hash for Hashed<'_> {
 impl Equivalent<Address> for Hashed<'_> {
     #[inline]
     fn equivalent(&self, key: &Address) -> bool {
-        self.address == key.as_str()
+        is_same(self.address.as_bytes(), key.as_str().as_bytes())
+    }
+}
+
+/// Whether two addresses are the same. Most have one or two words, which are compared here: to call a function for that would take
+/// longer.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let words = |bytes: &[u8]| Some((*bytes.first_chunk::<8>()?, *bytes.last_chunk::<8>()?));
+    if one.len() > 16 || one.len() != other.len() {
+        return one == other;
+    }
+    match (words(one), words(other)) {
+        // The words may overlap.
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
     }
 }
 
