@@ -575,7 +575,7 @@ impl Cluster {
     }
 
     /// How many sends without acknowledgement the servers' logs say have failed.
-    fn unacked_failed(&self) -> usize {
+    pub(crate) fn unacked_failed(&self) -> usize {
         let entries = std::fs::read_dir(self.directory.path())
             .into_iter()
             .flatten()

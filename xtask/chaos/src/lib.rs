@@ -35,6 +35,6 @@ pub use random::{Summary, run};
 pub use redis::RedisServer;
 pub use report::report;
 pub use riak::RiakNodes;
-pub use rolling::{Load, Times, restart_everything};
+pub use rolling::{Load, Rolled, Times, restart_everything};
 pub use server::{Broker, Server, ServerId, Signal, Writer};
 pub use world::{World, eventually};

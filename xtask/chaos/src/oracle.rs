@@ -66,6 +66,7 @@ struct Sent {
     is_acked: bool,
     outcome: Option<String>,
     written_at: Instant,
+    /// Until it had its outcome, or was delivered for the first time, where nobody asked for that.
     took: Option<Duration>,
     /// The number of its line among those of its process.
     line: u64,
@@ -316,6 +317,9 @@ impl Oracle {
         let is_right = sent.from == from && sent.to == to;
         let twice = sent.at.contains(&(id, incarnation)) || (!sent.at.is_empty() && !self.disturbed);
         sent.at.push((id, incarnation));
+        if !sent.is_acked && sent.took.is_none() {
+            sent.took = Some(sent.written_at.elapsed());
+        }
         let key = (sent.by, sent.from.clone(), sent.to.clone());
         let denied = sent.outcome.as_deref().is_some_and(is_certainly_undelivered);
         if !is_right {
@@ -389,7 +393,9 @@ impl Oracle {
             return self.violation("an outcome of what nobody sent", &[line]);
         };
         let before = sent.outcome.replace(outcome.to_owned());
-        sent.took = Some(sent.written_at.elapsed());
+        if sent.is_acked {
+            sent.took = Some(sent.written_at.elapsed());
+        }
         let process = &mut self.processes[sent.by.0];
         process.answered_line = process.answered_line.max(sent.line);
         let denied = is_certainly_undelivered(outcome) && !sent.at.is_empty();

@@ -369,6 +369,11 @@ impl Writer {
         self.message("send", from, to, "", true)
     }
 
+    /// Sends a message without asking for its outcome.
+    pub fn send_unacked(&self, from: &str, to: &str) -> u64 {
+        self.message("send", from, to, "", false)
+    }
+
     fn message(&self, op: &str, from: &str, to: &str, padding: &str, acked: bool) -> u64 {
         let id = self.world.oracle().new_id();
         let body = if padding.is_empty() {
@@ -376,10 +381,8 @@ impl Writer {
         } else {
             format!("m{id}:{padding}")
         };
-        let mut line = json!({"op": op, "from": from, "to": to, "body": body});
-        if acked {
-            line["id"] = id.into();
-        }
+        // One without acknowledgement that could not even be sent has an outcome too, for the sake of its id.
+        let mut line = json!({"op": op, "from": from, "to": to, "body": body, "id": id});
         if op == "send" {
             line["ack"] = acked.into();
         }

@@ -35,40 +35,51 @@ impl Oracle {
         self.sent.range(from..to).all(|(_, sent)| !self.is_owed(sent))
     }
 
-    /// Adds up what became of acked sends from one number up to another.
+    /// Adds up what became of sends from one number up to another: of acked ones their outcomes; of others whether they
+    /// `arrived`, their outcomes where they could not even be sent, and how many were `told as failed or lost`.
     #[must_use]
-    pub fn outcomes_between(&self, from: u64, to: u64) -> Outcomes {
+    pub fn outcomes_between(&self, from: u64, to: u64, acked: bool) -> Outcomes {
         let mut outcomes = Outcomes::new();
-        let ended = self
-            .sent
-            .range(from..to)
-            .filter_map(|(_, sent)| sent.outcome.clone());
-        ended.for_each(|outcome| *outcomes.entry(outcome).or_default() += 1);
+        for sent in self.of_kind(from, to, acked) {
+            let outcome = match &sent.outcome {
+                Some(outcome) => outcome,
+                None if acked => continue,
+                None if sent.at.is_empty() => "told as failed or lost",
+                None => "arrived",
+            };
+            *outcomes.entry(outcome.to_owned()).or_default() += 1;
+        }
         outcomes
     }
 
-    /// How long it took, from when they were written, until acked sends from one number up to another had their outcomes;
-    /// the shortest first.
+    /// How long it took, from when they were written, until sends from one number up to another had their outcomes, or
+    /// arrived, where nobody asked for that; the shortest first.
     #[must_use]
-    pub fn latencies(&self, from: u64, to: u64) -> Vec<Duration> {
-        let mut latencies: Vec<Duration> = self
-            .sent
-            .range(from..to)
-            .filter_map(|(_, sent)| sent.took)
-            .collect();
+    pub fn latencies(&self, from: u64, to: u64, acked: bool) -> Vec<Duration> {
+        let took = self.of_kind(from, to, acked).filter_map(|sent| sent.took);
+        let mut latencies: Vec<Duration> = took.collect();
         latencies.sort_unstable();
         latencies
     }
 
-    /// Adds up sends without acknowledgement: `failed` of them were said to have failed.
+    fn of_kind(&self, from: u64, to: u64, acked: bool) -> impl Iterator<Item = &Sent> {
+        let range = self.sent.range(from..to).map(|(_, sent)| sent);
+        range.filter(move |sent| sent.is_acked == acked)
+    }
+
+    /// Adds up sends without acknowledgement: `failed` of them were said to have failed, beside those that have an outcome
+    /// because they could not even be sent.
     ///
     /// # Errors
     /// When more were delivered and failed than were sent; and when some are missing although nothing was ever broken.
     pub(crate) fn close_unacked(&self, failed: usize) -> Result<()> {
         let unacked = self.sent.values().filter(|sent| !sent.is_acked);
-        let (sent, delivered) = unacked.fold((0, 0), |(sent, delivered), one| {
-            (sent + 1, delivered + usize::from(!one.at.is_empty()))
-        });
+        let (mut sent, mut delivered, mut failed) = (0, 0, failed);
+        for one in unacked {
+            sent += 1;
+            delivered += usize::from(!one.at.is_empty());
+            failed += usize::from(one.outcome.is_some());
+        }
         let sum = delivered + failed;
         anyhow::ensure!(
             sum <= sent && (self.disturbed || sum == sent),
@@ -126,7 +137,8 @@ impl Oracle {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{outcome, two};
+    use super::super::tests::{message, outcome, two};
+    use super::Outcomes;
 
     #[test]
     fn a_process_that_is_told_to_end_owes_what_was_written_before() {
@@ -142,5 +154,24 @@ mod tests {
         oracle.heard(a, &outcome(2, "unknown"));
         assert_eq!(oracle.owed_by(a), 0);
         oracle.close_accounts().unwrap();
+    }
+
+    #[test]
+    fn sends_without_acknowledgement_arrive_or_are_said_to_have_failed() {
+        let (mut oracle, a, b) = two();
+        for id in 1..=3 {
+            oracle.wrote_send(a, id, "x", "y", false);
+        }
+        oracle.heard(b, &message(1));
+        oracle.heard(a, &outcome(2, "overloaded"));
+        let became = [("arrived", 1), ("overloaded", 1), ("told as failed or lost", 1)];
+        assert_eq!(
+            oracle.outcomes_between(0, u64::MAX, false),
+            Outcomes::from(became.map(|(what, count)| (what.to_owned(), count)))
+        );
+        assert_eq!(oracle.latencies(0, u64::MAX, false).len(), 1, "until it arrived");
+        assert!(oracle.close_unacked(0).is_err());
+        oracle.close_unacked(1).unwrap();
+        assert!(oracle.close_unacked(2).is_err());
     }
 }

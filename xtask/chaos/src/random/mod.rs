@@ -87,7 +87,11 @@ pub fn run(options: Options, seed: u64, time: Duration) -> Result<Summary> {
     };
     let oracle = cluster.world().oracle();
     let (sent, redelivered) = (oracle.sent_len(), oracle.redelivered());
-    let longest = oracle.latencies(0, u64::MAX).last().copied().unwrap_or_default();
+    let longest = oracle
+        .latencies(0, u64::MAX, true)
+        .last()
+        .copied()
+        .unwrap_or_default();
     drop(oracle);
     if let Err(error) = cluster.finish() {
         return Err(failed(&error.context("at the end"), &chaos, &cluster.logs()));

@@ -237,12 +237,12 @@ fn a_broker_killed_at_full_load_loses_nothing(cluster: &mut Cluster) -> Result<(
     for victim in [0, 1] {
         let so_far = cluster.world().oracle().sent_len();
         cluster.world().wait("the load is under way", REST, |oracle| {
-            (oracle.sent_len() > so_far + 1000).then_some(())
+            (oracle.sent_len() > so_far + 2000).then_some(())
         })?;
         cluster.kill_broker(victim)?;
         let so_far = cluster.world().oracle().sent_len();
         cluster.world().wait("the load goes on", REST, |oracle| {
-            (oracle.sent_len() > so_far + 3000).then_some(())
+            (oracle.sent_len() > so_far + 6000).then_some(())
         })?;
         cluster.restart_broker(victim)?;
     }
