@@ -21,6 +21,11 @@ pub enum PeerError {
     /// No identity is registered yet, or the sending client is not connected here.
     #[error("not registered: call register_identity, then connect_client, first")]
     NotRegistered,
+    /// There is no link to a broker now, or the server was fenced and is registering anew: it does both by itself.
+    #[error(
+        "not attached: there is no link to a broker now; try again after Event::Reconnected or Event::Registered"
+    )]
+    NotAttached,
     /// The session store did not answer.
     #[error("the session store did not answer: try again later")]
     StoreUnavailable,
@@ -60,6 +65,7 @@ impl From<Refusal> for PeerError {
             Refusal::Draining => Self::Draining,
             Refusal::Fenced => Self::Fenced,
             Refusal::NotRegistered => Self::NotRegistered,
+            Refusal::NotAttached => Self::NotAttached,
             _ => Self::Overloaded,
         }
     }

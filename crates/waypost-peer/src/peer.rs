@@ -285,11 +285,12 @@ impl Peer {
     }
 
     /// Sends to every client of the cluster but the sender, and says whom it reached within the send deadline. It is not
-    /// sent again, and has no order with messages. While this server is not registered, or has no link to a broker, it
-    /// reaches nobody: the outcome then counts no server.
+    /// sent again, and has no order with messages.
     ///
     /// # Errors
-    /// [`PeerError`]: a bad name, `TooLarge`, and `Closed`.
+    /// [`PeerError`]: a bad name, `TooLarge`, and `Closed`. It reached nobody with `NotRegistered`, `NotAttached` while there is no
+    /// link to a broker, `Fenced`, `Draining`, and `Overloaded` where the queue to the broker is full, all of them at once. `TimedOut`:
+    /// no answer came within the send deadline, and whom it reached is not known.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the broadcast on its way; whom it reached is not told.
@@ -303,7 +304,7 @@ impl Peer {
             }
         });
         match answer.await {
-            Some(Completion::Broadcast(outcome)) => Ok(outcome),
+            Some(Completion::Broadcast(result)) => result.map_err(|refusal| self.error(refusal)),
             _ => Err(PeerError::Closed),
         }
     }

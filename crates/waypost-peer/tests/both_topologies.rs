@@ -420,6 +420,8 @@ async fn drain_loses_no_acked_message(cluster: Cluster) {
     }
     assert_eq!(received, delivered);
     assert_eq!(two.connect_client("carol").await, Err(PeerError::NotRegistered));
+    let broadcast = two.broadcast("bob", "all".into()).await;
+    assert_eq!(broadcast, Err(PeerError::NotRegistered));
 }
 
 async fn who_waits_for_the_bytes_of_acked_messages_goes_on_when_they_have_their_outcomes(

@@ -239,7 +239,7 @@ impl World {
                     .iter()
                     .flat_map(|process| process.held.keys().cloned())
                     .collect();
-                self.oracle.broadcast_ended(ticket, outcome, &held);
+                self.oracle.broadcast_ended(ticket, outcome.as_ref(), &held);
             }
             (Completion::Drained, _) => self.oracle.drained((id, processes[id.0].life), asked_at),
             _ => {}

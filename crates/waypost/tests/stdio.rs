@@ -350,6 +350,14 @@ fn a_drained_server_stays_until_it_is_told_to_quit() {
         error["message"],
         "connect late: draining: this server takes no new clients"
     );
+    let missed = a.ask(
+        r#"{"op":"broadcast","from":"alice","body":"all","id":1}"#,
+        "outcome",
+    );
+    assert_eq!(
+        missed,
+        json!({"event":"outcome","id":1,"outcome":"not_connected"})
+    );
     a.write(r#"{"op":"quit"}"#);
     assert_eq!(a.wait().code(), Some(0));
 }

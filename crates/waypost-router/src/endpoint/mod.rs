@@ -59,8 +59,8 @@ pub enum Completion {
     Outcome(Outcome),
     /// The reply to a request, or what became of it instead. `Err(Delivered)`: delivered and not answered in time.
     Reply(Result<Bytes, Outcome>),
-    /// Whom a broadcast reached.
-    Broadcast(BroadcastOutcome),
+    /// Whom a broadcast reached. `Err(TimedOut)`: it went out, and whom it reached is not known.
+    Broadcast(Result<BroadcastOutcome, Refusal>),
     /// Who holds a client.
     Located(Result<Option<Identity>, Refusal>),
     /// Everything has moved out.
@@ -92,6 +92,8 @@ pub enum Refusal {
     Fenced,
     /// No identity has been registered.
     NotRegistered,
+    /// There is no link to a broker now, or the server is registering anew.
+    NotAttached,
     /// A bounded queue is full; worth waiting for.
     Full,
 }
@@ -463,7 +465,7 @@ impl<T> Endpoint<T> {
                         clients: reached.iter().map(|(_, clients)| clients).sum(),
                         unreached,
                     };
-                    self.done.push((waiter, Completion::Broadcast(outcome)));
+                    self.done.push((waiter, Completion::Broadcast(Ok(outcome))));
                 }
             }
             Frame::Located { token, result } => {
@@ -633,7 +635,7 @@ impl<T> Endpoint<T> {
         for token in due {
             if let Some((waiter, _, kind)) = self.questions.remove(&token) {
                 let completion = match kind {
-                    Question::Broadcast => Completion::Broadcast(BroadcastOutcome::default()),
+                    Question::Broadcast => Completion::Broadcast(Err(Refusal::TimedOut)),
                     Question::Locate(_) => Completion::Located(Err(Refusal::TimedOut)),
                 };
                 self.done.push((waiter, completion));

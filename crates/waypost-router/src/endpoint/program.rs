@@ -2,11 +2,9 @@
 
 use bytes::Bytes;
 use waypost_types::{Address, Identity, MonoTime, Outcome};
-use waypost_wire::{Frame, Message};
+use waypost_wire::{Broadcast, Frame, Message};
 
-use super::{
-    BroadcastOutcome, Completion, Endpoint, Event, Question, Refusal, RequestToken, Standing, clients,
-};
+use super::{Completion, Endpoint, Event, Question, Refusal, RequestToken, Standing, clients};
 use crate::gate::Room;
 
 impl<T> Endpoint<T> {
@@ -172,21 +170,29 @@ impl<T> Endpoint<T> {
         Some(alias)
     }
 
-    /// Sends one message to every client of the cluster but `from`.
+    /// Sends one message to every client of the cluster but `from`. Where it cannot go out now it is refused at once.
     pub fn broadcast(&mut self, now: MonoTime, from: Address, body: Bytes, deadline: MonoTime, token: T) {
-        let ttl_ms = u32::try_from(deadline.since(now).as_millis()).unwrap_or(u32::MAX);
-        if self.standing != Standing::Attached {
-            let outcome = BroadcastOutcome::default();
-            return self.done.push((token, Completion::Broadcast(outcome)));
-        }
-        let question = self.ask(token, deadline, Question::Broadcast);
-        self.push(Frame::Broadcast(waypost_wire::Broadcast {
-            token: question,
+        let mut broadcast = Broadcast {
+            token: 0,
             origin: 0,
             from,
             body,
-            ttl_ms,
-        }));
+            ttl_ms: u32::try_from(deadline.since(now).as_millis()).unwrap_or(u32::MAX),
+        };
+        let refusal = self.refusal().or(if self.detaching.is_some() {
+            Some(Refusal::Draining)
+        } else if self.standing != Standing::Attached {
+            Some(Refusal::NotAttached)
+        } else if !self.out.takes(&Frame::Broadcast(broadcast.clone())) {
+            Some(Refusal::Full)
+        } else {
+            None
+        });
+        if let Some(refusal) = refusal {
+            return self.done.push((token, Completion::Broadcast(Err(refusal))));
+        }
+        broadcast.token = self.ask(token, deadline, Question::Broadcast);
+        self.push(Frame::Broadcast(broadcast));
     }
 
     /// Asks who holds a client. While there is no router to answer, the question waits for one until the deadline.

@@ -1,6 +1,7 @@
 //! What one machine does when things come in an order that whole clusters seldom show; frame by frame.
 
 mod back;
+mod broadcasts;
 mod requests;
 
 use core::time::Duration;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use waypost_router::BroadcastOutcome;
+use waypost_router::{BroadcastOutcome, Refusal};
 use waypost_types::{Address, MonoTime, Owner};
 
 use super::Oracle;
@@ -57,20 +57,38 @@ impl Oracle {
     pub(crate) fn broadcast_ended(
         &mut self,
         ticket: Ticket,
-        outcome: &BroadcastOutcome,
+        outcome: Result<&BroadcastOutcome, &Refusal>,
         held: &BTreeSet<Address>,
     ) {
         let Some(sent) = self.broadcasts.sent.remove(&ticket) else {
             return;
         };
         let reached = sent.reached.len() as u64;
+        let is_clear = sent.can_succeed
+            && self.was_calm(sent.at)
+            && held.iter().all(|to| self.is_settled_since(sent.at, to.as_str()));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                assert!(
+                    *refusal == Refusal::TimedOut || reached == 0,
+                    "broadcast {ticket:?} is refused, {refusal:?}, and has reached {reached} clients"
+                );
+                assert!(
+                    !is_clear || self.is_tight || matches!(refusal, Refusal::Draining | Refusal::Fenced),
+                    "broadcast {ticket:?} is refused, {refusal:?}, while all was calm"
+                );
+                // Copies may still come of one that has timed out.
+                if *refusal == Refusal::TimedOut {
+                    self.broadcasts.sent.insert(ticket, sent);
+                }
+                return;
+            }
+        };
         assert!(
             outcome.clients <= reached,
             "broadcast {ticket:?} says {outcome:?} and has reached {reached} clients"
         );
-        let is_clear = sent.can_succeed
-            && self.was_calm(sent.at)
-            && held.iter().all(|to| self.is_settled_since(sent.at, to.as_str()));
         if is_clear && !self.is_tight {
             assert_eq!(
                 outcome.unreached,

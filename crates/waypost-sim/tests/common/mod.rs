@@ -87,7 +87,7 @@ pub(crate) fn outcome(world: &mut World, id: ProcessId, ticket: Ticket) -> Outco
 pub(crate) fn broadcast(world: &mut World, id: ProcessId, from: &str) -> BroadcastOutcome {
     let ticket = world.broadcast(id, from);
     match world.wait(id, ticket) {
-        Completion::Broadcast(outcome) => outcome,
+        Completion::Broadcast(Ok(outcome)) => outcome,
         other => panic!("{other:?}"),
     }
 }

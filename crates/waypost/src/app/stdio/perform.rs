@@ -123,6 +123,8 @@ pub(super) fn operation(peer: Peer, op_id: OpId, line: u64, op: Op) -> Running {
                         .collect(),
                 }
                 .encode(),
+                // It has gone out, and some may have it.
+                Err(PeerError::TimedOut) => outcome(id.as_ref(), Outcome::Unknown),
                 Err(error) => not_sent(line, id.as_ref(), error),
             }),
             Op::Locate { client, id } => Some(match peer.locate(client.as_str()).await {
