@@ -81,6 +81,7 @@ impl Router {
             self.broadcasts
                 .waiting
                 .push((round, collect, detached(broadcast)));
+            self.want_tick(now);
             if self.broadcasts.waiting_bytes >= self.settings.queue_bytes_max.saturating_mul(UNASKED) {
                 // The leases are long in coming, and no link takes more than this: the last view must do.
                 self.view_is_fresh(now, u64::MAX);
@@ -92,6 +93,7 @@ impl Router {
 
     /// The leases have been read (or could not be, and the last view must do): broadcasts that waited for it go out.
     pub(super) fn view_is_fresh(&mut self, now: MonoTime, round: u64) {
+        self.expire_broadcasts(now);
         let waiting = core::mem::take(&mut self.broadcasts.waiting);
         let (ready, rest) = waiting.into_iter().partition(|(asked, _, _)| *asked <= round);
         self.broadcasts.waiting = rest;
@@ -136,7 +138,10 @@ impl Router {
             }
         }
         collect.unreached.sort();
-        let ttl_ms = u32::try_from(collect.deadline.since(now).as_millis()).unwrap_or(u32::MAX);
+        // Zero says nothing.
+        let ttl_ms = u32::try_from(collect.deadline.since(now).as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1);
         for (link, identities) in targets {
             let Some(origin) = self.alias(link, collect.origin) else {
                 collect.unreached.extend(identities);
@@ -248,7 +253,17 @@ impl Router {
         );
     }
 
+    /// Answers those whose deadline has passed. One that has not gone out by then does not, and has reached nobody.
     pub(super) fn expire_broadcasts(&mut self, now: MonoTime) {
+        let is_over = |waiting: &mut (u64, Collect, Broadcast)| waiting.1.deadline <= now;
+        let unsent: Vec<_> = self.broadcasts.waiting.extract_if(.., is_over).collect();
+        for (_, mut collect, broadcast) in unsent {
+            self.broadcasts.waiting_bytes -= cost(&broadcast);
+            collect.unreached = self.leases.view.keys().cloned().collect();
+            let id = self.token();
+            self.broadcasts.collecting.insert(id, collect);
+            self.finish_broadcast(id, true);
+        }
         let over: Vec<u64> = self
             .broadcasts
             .collecting
@@ -259,7 +274,7 @@ impl Router {
         for id in over {
             self.finish_broadcast(id, true);
         }
-        if !self.broadcasts.collecting.is_empty() {
+        if self.broadcasts.open() > 0 {
             self.want_tick(now);
         }
     }
