@@ -181,7 +181,9 @@ pub enum Event {
 
 /// The stream of events. Reading slowly fills the inbox, whose bound makes senders wait and then fail as overloaded.
 ///
-/// A program that has clients must keep reading it: dropping it does not end the inbox, which then stays full.
+/// A program that has clients must keep reading it: dropping it does not end the inbox, which then stays full. Of events of the link
+/// and the lease ([`Event::Disconnected`], [`Event::Reconnected`], [`Event::Fenced`], [`Event::Registered`]) up to 64 wait to be read;
+/// then the last of each kind are kept.
 #[derive(Debug)]
 pub struct Events {
     node: Node,

@@ -10,6 +10,9 @@ use waypost_wire::{Batch, Message};
 use crate::gate::{Gate, Room};
 use crate::outbox::Pins;
 
+/// How many events of the link and the lease may wait to be read. With one more, only the last word of each kind is kept.
+const LINK_EVENTS_MAX: usize = 64;
+
 /// Something that the program is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,10 +105,20 @@ impl Event {
             _ => 64,
         }
     }
+
+    /// For one of the link or the lease, which come as often as these change: what it has the last word on.
+    const fn standing(&self) -> Option<usize> {
+        match self {
+            Self::Registered { .. } => Some(0),
+            Self::Fenced { .. } => Some(1),
+            Self::Disconnected | Self::Reconnected => Some(2),
+            _ => None,
+        }
+    }
 }
 
-/// The bounded queue. Messages are refused when it is full; what the program must know in any case (a lost client, a
-/// fence) always goes in, and is bounded by the number of clients.
+/// The bounded queue. Messages are refused when it is full; what the program must know in any case always goes in: a lost client,
+/// as often as it has connected one, and how its link and its lease stand, of which older ones give way to the newest.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     events: VecDeque<Event>,
@@ -203,8 +216,34 @@ impl Inbox {
             },
             event => event,
         };
+        let is_of_link = event.standing().is_some();
         self.bytes += event.cost();
         self.events.push_back(event);
+        if is_of_link
+            && self
+                .events
+                .iter()
+                .filter(|event| event.standing().is_some())
+                .count()
+                > LINK_EVENTS_MAX
+        {
+            self.drop_overtaken();
+        }
+    }
+
+    /// Drops what newer events of the link and the lease have made untrue.
+    fn drop_overtaken(&mut self) {
+        let mut has_newer = [false; 3];
+        let mut kept = VecDeque::with_capacity(self.events.len());
+        for event in self.events.drain(..).rev() {
+            let standing = event.standing();
+            if standing.is_some_and(|standing| core::mem::replace(&mut has_newer[standing], true)) {
+                self.bytes -= event.cost();
+            } else {
+                kept.push_front(event);
+            }
+        }
+        self.events = kept;
     }
 
     /// Counts a failed best-effort message, together with the one before it where they are alike. Failures are dropped

@@ -3,6 +3,7 @@
 mod back;
 mod broadcasts;
 mod requests;
+mod unread;
 
 use core::time::Duration;
 
