@@ -90,6 +90,11 @@ impl<K: Copy + Eq + core::hash::Hash> Names<K> {
         }
     }
 
+    /// All servers that the other side has introduced.
+    pub(crate) fn heard_all(&self) -> impl Iterator<Item = K> {
+        self.heard.iter().map(|heard| heard.key)
+    }
+
     fn heard_as(&self, alias: u32) -> Option<&Heard<K>> {
         self.heard.get(usize::try_from(alias).ok()?.checked_sub(1)?)
     }

@@ -179,16 +179,17 @@ impl Router {
 
     /// Settles what a link that is gone leaves behind. What its writer was never given can go another way.
     fn ended(&mut self, now: MonoTime, id: LinkId, mut link: Link, refused: bool) {
-        for entry in &mut self.owners {
-            if entry.via == Some(id) {
-                entry.via = None;
-            }
+        // Whoever was heard of by it was introduced there.
+        for key in link.names.heard_all() {
+            let via = &mut self.entry_mut(key).via;
+            via.take_if(|via| *via == id);
         }
         if let Some(key) = link.owner
             && self.entry(key).attached == Some(id)
         {
             self.count_as(key, None);
             self.entry_mut(key).detached_at = Some(now);
+            self.detached.insert(key);
             self.want_tick(now);
         }
         let owed: Vec<u64> = self
@@ -275,12 +276,7 @@ impl Router {
             }
         }
         // Nobody comes back here: what waits for that follows the servers to where they go.
-        for key in (0..)
-            .zip(&self.owners)
-            .filter(|(_, entry)| !entry.parked.is_empty())
-            .map(|(key, _)| OwnerKey(key))
-            .collect::<Vec<_>>()
-        {
+        for key in core::mem::take(&mut self.detached) {
             let entry = self.entry_mut(key);
             entry.parked_bytes = 0;
             for parcel in core::mem::take(&mut entry.parked) {
@@ -647,7 +643,8 @@ impl Router {
         let wait = self.settings.reattach_wait;
         let mut over = Vec::new();
         let mut more = false;
-        for (key, entry) in (0u32..).map(OwnerKey).zip(&mut self.owners) {
+        self.detached.retain(|&key| {
+            let entry = &mut self.owners[key.0 as usize];
             let is_here = entry.location.as_ref() == Some(&self.location);
             // Without this time its lease is over, and nobody comes back.
             let is_waited_for = entry.detached_at.is_some_and(|since| now.since(since) < wait);
@@ -658,7 +655,8 @@ impl Router {
                 let parked = core::mem::take(&mut entry.parked);
                 over.extend(parked.into_iter().map(|parcel| (key, is_here, parcel)));
             }
-        }
+            is_waited_for
+        });
         for (key, is_here, parcel) in over {
             if is_here {
                 self.fail(&parcel, Outcome::Unreachable);

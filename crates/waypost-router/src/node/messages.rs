@@ -187,6 +187,7 @@ impl Router {
         entry.parked_bytes += parcel.message.cost();
         let is_first = entry.parked.is_empty();
         entry.parked.push_back(parcel.unpinned());
+        self.detached.insert(key);
         self.want_tick(now);
         if is_first {
             // It may have gone to another node.

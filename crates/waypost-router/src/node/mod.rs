@@ -99,6 +99,8 @@ pub struct Router {
     takes_peers: bool,
     /// This node ends.
     leaving: bool,
+    /// Servers whose links broke a moment ago: all for which messages are parked are among them.
+    detached: BTreeSet<OwnerKey>,
     /// When the leases are read again for messages that wait for servers to come back here.
     parked_look: Option<MonoTime>,
     links: BTreeMap<LinkId, Link>,
@@ -188,6 +190,7 @@ impl Router {
             location,
             takes_peers,
             leaving: false,
+            detached: BTreeSet::new(),
             parked_look: None,
             links: BTreeMap::new(),
             next_link: 1,
