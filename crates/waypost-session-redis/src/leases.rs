@@ -102,9 +102,10 @@ impl RedisStore {
         let answer = self.topology.run_one(verb, call).await?;
         let read = || {
             let flat = reply::array(answer)?;
-            flat.chunks_exact(2)
-                .map(|pair| lease(&pair[0], &pair[1]).ok_or_else(|| reply::corrupt("a lease")))
-                .collect::<Result<Vec<_>, _>>()
+            let leases = flat
+                .chunks_exact(2)
+                .filter_map(|pair| reply::readable("a lease", lease(&pair[0], &pair[1])));
+            Ok(leases.collect())
         };
         read().map_err(|fault: Fault| fault.into_error(verb, false))
     }

@@ -87,10 +87,9 @@ impl RedisStore {
         {
             for owner in reply::array(answer?)? {
                 let owner = reply::text(&owner).and_then(reply::owner);
-                owners
-                    .entry(owner.ok_or_else(|| reply::corrupt("an owner"))?)
-                    .or_default()
-                    .push(partition);
+                if let Some(owner) = reply::readable("an owner", owner) {
+                    owners.entry(owner).or_default().push(partition);
+                }
             }
         }
         // Leases after owners: whoever has claimed had registered before.

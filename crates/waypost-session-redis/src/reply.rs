@@ -32,16 +32,16 @@ pub(crate) fn number(value: &Value) -> Result<u64, Fault> {
     .ok_or_else(strange)
 }
 
-/// A session's record, `SEQ INCARNATION IDENTITY`.
-pub(crate) fn session(value: &Value) -> Result<Option<Session>, Fault> {
+/// A session's record, `SEQ INCARNATION IDENTITY`. What others have written there counts as missing.
+pub(crate) fn session(value: &Value) -> Option<Session> {
     if *value == Value::Nil {
-        return Ok(None);
+        return None;
     }
     let read = || {
         let (seq, owner) = text(value)?.split_once(' ')?;
         Some(Session::new(self::owner(owner)?, Seq(seq.parse().ok()?)))
     };
-    read().map(Some).ok_or_else(|| corrupt("a session"))
+    readable("a session's record", read())
 }
 
 /// An owner as it stands in records, `INCARNATION IDENTITY`.
@@ -61,12 +61,13 @@ pub(crate) fn strange() -> Fault {
     )
 }
 
-/// A record that cannot be read.
-pub(crate) fn corrupt(what: &str) -> Fault {
-    Fault::new(
-        ErrorKind::Corrupt,
-        format!(
-            "the record of {what} is not one of Waypost's: another program may use these keys; choose another `prefix`"
-        ),
-    )
+/// Says of a record that could not be read that it is not what it should be. Then it counts as missing, and whoever has something
+/// to write there writes over it: nobody could mend what it was, and others must not be kept from theirs by it.
+pub(crate) fn readable<T>(what: &str, read: Option<T>) -> Option<T> {
+    if read.is_none() {
+        tracing::warn!(
+            "{what} cannot be read and counts as missing: another program may use these keys; choose another `prefix`"
+        );
+    }
+    read
 }

@@ -98,7 +98,7 @@ impl RedisStore {
                 }
                 if let Some(Value::Array(records)) = answer.get(1) {
                     for (at, record) in part.positions.iter().zip(records) {
-                        claimed[*at].displaced = reply::session(record)?;
+                        claimed[*at].displaced = reply::session(record);
                     }
                 }
             }
@@ -170,7 +170,7 @@ impl RedisStore {
                 for lost in reply::array(answer)?.chunks_exact(2) {
                     let place = usize::try_from(reply::number(&lost[0])?).ok();
                     let at = place.and_then(|place| part.positions.get(place.wrapping_sub(1)));
-                    let standing = reply::session(&lost[1])?.ok_or_else(reply::strange)?;
+                    let standing = reply::session(&lost[1]).ok_or_else(reply::strange)?;
                     restored[*at.ok_or_else(reply::strange)?] = Restored::Lost(standing);
                 }
             }
@@ -217,7 +217,7 @@ impl RedisStore {
                 return Err(reply::strange());
             }
             for (at, record) in part.positions.iter().zip(&records) {
-                found[*at] = reply::session(record)?;
+                found[*at] = reply::session(record);
             }
         }
         Ok(found)

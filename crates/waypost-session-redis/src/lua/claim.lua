@@ -9,7 +9,7 @@ local time = redis.call('TIME')
 local seq = time[1] * 1000000 + time[2]
 local given = redis.call('MGET', unpack(counters))
 for p = 1, partitions do
-  local last = tonumber(given[p] or '0')
+  local last = tonumber(given[p] or '0') or 0
   if seq <= last then seq = last + 1 end
 end
 -- '%.0f' is exact for whole numbers below 2^53; tostring() is not.
@@ -42,8 +42,10 @@ for p = 1, partitions do
         for j = 1, #ARGV - partitions - 1 do answer[j] = false end
       end
       answer[first + i - 2 - partitions] = was
-      local other = string.sub(was, string.find(was, ' ', 1, true) + 1)
-      if other ~= owner then
+      -- Without it others have written there: nobody is displaced.
+      local space = string.find(was, ' ', 1, true)
+      local other = space and string.sub(was, space + 1)
+      if other and other ~= owner then
         displaced = displaced or {}
         local list = displaced[other]
         if list then list[#list + 1] = address else displaced[other] = {address} end

@@ -8,5 +8,5 @@ if incarnation == ARGV[1] then
   end
   return '1'
 end
-if tonumber(incarnation) > tonumber(ARGV[1]) then return incarnation end
+if incarnation and tonumber(incarnation) > tonumber(ARGV[1]) then return incarnation end
 return ''

@@ -13,13 +13,15 @@ for p = 1, partitions do
   local old = redis.call('HMGET', KEYS[p] .. 's', unpack(ARGV, first, first + count - 1))
   for i = 1, count do
     local record = old[i]
-    if record and leases ~= '' then
-      local owner = string.sub(record, string.find(record, ' ', 1, true) + 1)
+    local from = record and leases ~= '' and string.find(record, ' ', 1, true)
+    local to = from and string.find(record, ' ', from + 1, true)
+    -- Without these others have written there, which the caller sees.
+    if to then
+      local owner = string.sub(record, from + 1)
       local is = live[owner]
       if is == nil then
-        local space = string.find(owner, ' ', 1, true)
-        local lease = redis.call('GET', leases .. string.sub(owner, space + 1))
-        is = lease and string.sub(lease, 1, space) == string.sub(owner, 1, space)
+        local lease = redis.call('GET', leases .. string.sub(record, to + 1))
+        is = lease and string.sub(lease, 1, to - from) == string.sub(record, from + 1, to)
         live[owner] = is
       end
       if not is then record = false end

@@ -8,7 +8,8 @@ if #addresses > 0 then
   local old = redis.call('HMGET', KEYS[1], unpack(addresses))
   for i = 1, #addresses do
     local record = old[i]
-    if record and string.sub(record, string.find(record, ' ', 1, true) + 1) == owner then
+    local space = record and string.find(record, ' ', 1, true)
+    if space and string.sub(record, space + 1) == owner then
       gone[#gone + 1] = addresses[i]
     end
   end

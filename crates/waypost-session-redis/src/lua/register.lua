@@ -2,7 +2,7 @@
 -- KEYS: counter, members, lease. ARGV: identity, location, term in ms. Returns the incarnation.
 local time = redis.call('TIME')
 local incarnation = time[1] * 1000000 + time[2]
-local last = tonumber(redis.call('GET', KEYS[1]) or '0')
+local last = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
 if incarnation <= last then incarnation = last + 1 end
 local text = string.format('%.0f', incarnation)
 redis.call('SET', KEYS[1], text)

@@ -13,7 +13,7 @@ for i = 1, #KEYS do
       local head = string.format('%s %.0f %s %s ', incarnation, counter + 1, state, term)
       redis.call('SET', KEYS[i], head .. ARGV[1], 'PX', term)
       answer[i] = '1'
-    elseif tonumber(incarnation) > tonumber(mine) then
+    elseif incarnation and tonumber(incarnation) > tonumber(mine) then
       answer[i] = incarnation
     else
       answer[i] = ''

@@ -3,6 +3,31 @@
 -- KEYS: what the keys of each partition begin with.
 -- ARGV: owner, how many addresses of each partition, addresses..., their seqs...
 -- Returns a flat list of those that were lost: position from 1, the record that stands there, ...
+-- What is no record of ours counts as missing.
+
+-- Every sequence of bytes that is one character beyond ASCII.
+local after = '[\128-\191]'
+local characters = {
+  '[\194-\223]' .. after,
+  '\224[\160-\191]' .. after,
+  '[\225-\236\238\239]' .. after .. after,
+  '\237[\128-\159]' .. after,
+  '\240[\144-\191]' .. after .. after,
+  '[\241-\243]' .. after .. after .. after,
+  '\244[\128-\143]' .. after .. after,
+}
+-- Seq as a number, incarnation and identity of a record; nothing where the caller could not read it.
+local function read(record)
+  local seq, incarnation, identity = string.match(record, '^(%d+) (%d+) (.+)$')
+  if not seq or #seq > 19 or #incarnation > 19 or #identity > 128 then return nil end
+  local rest = identity
+  if string.find(rest, '[\128-\255]') then
+    for _, character in ipairs(characters) do rest = string.gsub(rest, character, 'x') end
+    if string.find(rest, '[\128-\255]') then return nil end
+  end
+  return tonumber(seq), incarnation, identity
+end
+
 local partitions = #KEYS
 local owner = ARGV[1]
 local n = (#ARGV - partitions - 1) / 2
@@ -22,24 +47,23 @@ for p = 1, partitions do
     if was == mine then
       held[#held + 1] = address
     else
-      local space = was and string.find(was, ' ', 1, true)
-      local standing = was and tonumber(string.sub(was, 1, space - 1))
+      local standing, then_inc, then_name
+      if was then standing, then_inc, then_name = read(was) end
       -- The same claim under an older incarnation of the same identity moves to this one.
       local same = false
-      if was and standing == number then
-        local then_inc, then_name = string.match(was, '^%d+ (%d+) (.*)$')
+      if standing == number then
         local now_inc, now_name = string.match(owner, '^(%d+) (.*)$')
         same = then_name == now_name and tonumber(then_inc) < tonumber(now_inc)
       end
-      if was and standing >= number and not same then
+      if standing and standing >= number and not same then
         lost[#lost + 1] = i - partitions - 1
         lost[#lost + 1] = was
       else
         put[#put + 1] = address
         put[#put + 1] = mine
         held[#held + 1] = address
-        if was then
-          local other = string.sub(was, space + 1)
+        if standing then
+          local other = then_inc .. ' ' .. then_name
           if other ~= owner then
             local list = displaced[other]
             if list then list[#list + 1] = address else displaced[other] = {address} end
@@ -50,7 +74,7 @@ for p = 1, partitions do
     if number > top then top, top_text = number, seq end
   end
   -- No later claim may get a seq that was given before.
-  if top > tonumber(redis.call('GET', base .. 'c') or '0') then redis.call('SET', base .. 'c', top_text) end
+  if top > (tonumber(redis.call('GET', base .. 'c') or '0') or 0) then redis.call('SET', base .. 'c', top_text) end
   if #put > 0 then redis.call('HSET', base .. 's', unpack(put)) end
   if #held > 0 then
     redis.call('SADD', base .. 'o', owner)
