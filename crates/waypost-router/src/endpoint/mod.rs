@@ -139,7 +139,6 @@ pub struct Endpoint<T> {
     acks: Vec<Outcomes>,
     late_acks: LateAcks,
     clients: AddressMap<Client<T>>,
-    held: usize,
     /// Bytes of all messages that wait for claims to be answered.
     claim_held_bytes: usize,
     batches: Batches,
@@ -187,7 +186,6 @@ impl<T> Endpoint<T> {
             acks: Vec::new(),
             late_acks: LateAcks::default(),
             clients: address_map(seed),
-            held: 0,
             claim_held_bytes: 0,
             batches: Batches::default(),
             doubts: Doubts::default(),
@@ -225,12 +223,6 @@ impl<T> Endpoint<T> {
     #[must_use]
     pub fn is_attached(&self) -> bool {
         self.standing == Standing::Attached
-    }
-
-    /// How many clients are held.
-    #[must_use]
-    pub const fn clients_len(&self) -> usize {
-        self.held
     }
 
     /// The claim by which this server holds the client.
@@ -364,12 +356,6 @@ impl<T> Endpoint<T> {
         self.flush_releases();
         self.flush_claims();
         freed
-    }
-
-    /// Whether frames wait for the router.
-    #[must_use]
-    pub fn has_frames(&self) -> bool {
-        !self.out.is_empty()
     }
 
     /// Moves up to `max` events for the program out. Returns true when room came free in the inbox.

@@ -116,7 +116,6 @@ impl<T> Endpoint<T> {
                     work.releasing = seq;
                     let is_awaited = token.is_some();
                     let had_inbox = core::mem::take(&mut client.has_inbox);
-                    self.held -= 1;
                     self.late_acks.hurry();
                     self.batches.releases.push_back((address.clone(), seq));
                     if had_inbox {
@@ -185,7 +184,6 @@ impl<T> Endpoint<T> {
                     None => work.ops.push_front(Op::Disconnect { token: None }),
                 }
                 if !was_held {
-                    self.held += 1;
                     client.since = claim_of(seq);
                 }
                 client.seq = seq;
@@ -274,7 +272,6 @@ impl<T> Endpoint<T> {
         };
         client.seq = Seq(0);
         let had_inbox = core::mem::take(&mut client.has_inbox);
-        self.held -= 1;
         if client.is_idle() {
             self.clients.remove(address);
         }
@@ -367,7 +364,6 @@ impl<T> Endpoint<T> {
                 }
             }
         }
-        self.held = 0;
         self.late_acks.hurry();
         self.claim_held_bytes = 0;
         for (address, inbox) in &mut self.client_inboxes.inboxes {

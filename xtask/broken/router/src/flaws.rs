@@ -533,7 +533,7 @@ pub const FLAWS: &[Flaw] = &[
         edits: &[(
             "endpoint/ops.rs",
             "                // The claim may have been applied all the same: the router looks after that.",
-            "                if FLAW && client.seq.0 == 0 {\n                    client.seq = Seq(1);\n                    self.held += 1;\n                }",
+            "                if FLAW && client.seq.0 == 0 {\n                    client.seq = Seq(1);\n                }",
         )],
     },
     Flaw {
