@@ -71,8 +71,8 @@ pub const SETTINGS: &[Setting] = &[
         "URL",
         Arity::Many,
         NODES,
-        "Where to listen: tcp://HOST:PORT (port 0 takes a free one) or unix:PATH; may be repeated \
-         [default: tcp://127.0.0.1:4600 for a broker, tcp://127.0.0.1:0 for a server]",
+        "Where to listen: tcp://HOST:PORT (port 0 takes a free one), unix:PATH, or tls://HOST:PORT in a build with the feature tls; \
+         may be repeated [default: tcp://127.0.0.1:4600 for a broker, tcp://127.0.0.1:0 for a server]",
     ),
     setting(
         "advertise",
@@ -94,7 +94,8 @@ pub const SETTINGS: &[Setting] = &[
         "URL",
         Arity::Many,
         &[Program::Server],
-        "A broker to attach to; may be repeated [default: tcp://127.0.0.1:4600]",
+        "A broker to attach to: tcp://HOST:PORT, unix:PATH, or tls://HOST:PORT in a build with the feature tls; may be repeated \
+         [default: tcp://127.0.0.1:4600]",
     ),
     setting(
         "lease-term",
