@@ -28,16 +28,15 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 pub use options::CouchbaseOptions;
 pub use trouble::{Trouble, When};
-
-use super::ReservedPort;
 
 use documents::Documents;
 use scram::Verifier;
@@ -89,42 +88,58 @@ impl Shared {
 /// A running node: it is told to stop by `true` or by the sender's end, and every task of it listens to that.
 type Running = Option<watch::Sender<bool>>;
 
-async fn listen(port: &ReservedPort) -> io::Result<TcpListener> {
-    TcpListener::bind(port.address()).await
+/// A socket that has a port and refuses connections.
+fn bound(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    // So that the one that listens can have the port too.
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    bound(address)?.listen(1024)
 }
 
 /// A running stand-in: one node, or several of one cluster. Its drop ends it.
 #[derive(Debug)]
 pub struct CouchbaseCluster {
     shared: Arc<Shared>,
-    ports: Vec<ReservedPort>,
+    addresses: Vec<SocketAddr>,
+    /// Keep the ports of nodes that are stopped from being taken.
+    _places: Vec<TcpSocket>,
     running: Mutex<Vec<Running>>,
 }
 
 impl CouchbaseCluster {
     async fn start(options: CouchbaseOptions) -> io::Result<Self> {
         let mut listeners = Vec::new();
-        let mut ports = Vec::new();
+        let mut addresses = Vec::new();
+        let mut places = Vec::new();
         for _ in 0..options.nodes {
-            let port = ReservedPort::new()?;
-            listeners.push(listen(&port).await?);
-            ports.push(port);
+            let place = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+            let address = place.local_addr()?;
+            listeners.push(listen(address)?);
+            addresses.push(address);
+            places.push(place);
         }
         let shared = Arc::new(Shared {
             verifier: Verifier::new(&options.username, &options.password),
             documents: Documents::start(options.memcached, options.manners).await?,
             troubles: Troubles::default(),
             counts: Mutex::default(),
-            topology: Mutex::new(Topology::new(ports.iter().map(ReservedPort::number).collect())),
+            topology: Mutex::new(Topology::new(addresses.iter().map(SocketAddr::port).collect())),
             tls: if options.tls { Some(Tls::new()?) } else { None },
             collections_dropped: Mutex::default(),
-            paused: watch::channel(vec![false; ports.len()]).0,
+            paused: watch::channel(vec![false; addresses.len()]).0,
             options,
         });
         let cluster = Self {
-            running: Mutex::new(ports.iter().map(|_| None).collect()),
+            running: Mutex::new(addresses.iter().map(|_| None).collect()),
             shared,
-            ports,
+            addresses,
+            _places: places,
         };
         for (node, listener) in listeners.into_iter().enumerate() {
             cluster.serve(node, listener);
@@ -135,20 +150,20 @@ impl CouchbaseCluster {
     /// The port that its first node listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.ports[0].number()
+        self.addresses[0].port()
     }
 
     /// The store URL of its default collection, with user, password and all nodes.
     #[must_use]
     pub fn url(&self) -> String {
-        let places: Vec<_> = self.ports.iter().map(ReservedPort::address).collect();
+        let places: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
         self.url_at(&places.join(","))
     }
 
     /// The same with one node alone.
     #[must_use]
     pub fn url_of_node(&self, node: usize) -> String {
-        self.url_at(&self.ports[node].address())
+        self.url_at(&self.addresses[node].to_string())
     }
 
     fn url_at(&self, places: &str) -> String {
@@ -238,7 +253,7 @@ impl CouchbaseCluster {
     /// Stops all nodes: they listen no more and cut all connections; the documents stay. When it returns, connecting is
     /// refused.
     pub async fn stop(&self) {
-        for node in 0..self.ports.len() {
+        for node in 0..self.addresses.len() {
             self.stop_node(node).await;
         }
     }
@@ -256,9 +271,9 @@ impl CouchbaseCluster {
     /// Starts all nodes again, on the same ports.
     ///
     /// # Errors
-    /// From the system.
+    /// When somebody else has taken a port meanwhile.
     pub async fn start_again(&self) -> io::Result<()> {
-        for node in 0..self.ports.len() {
+        for node in 0..self.addresses.len() {
             self.start_node(node).await?;
         }
         Ok(())
@@ -267,10 +282,10 @@ impl CouchbaseCluster {
     /// Starts one node again, on the same port.
     ///
     /// # Errors
-    /// From the system.
+    /// When somebody else has taken the port meanwhile.
     pub async fn start_node(&self, node: usize) -> io::Result<()> {
         self.stop_node(node).await;
-        let listener = listen(&self.ports[node]).await?;
+        let listener = listen(self.addresses[node])?;
         self.serve(node, listener);
         Ok(())
     }

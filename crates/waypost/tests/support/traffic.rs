@@ -79,16 +79,30 @@ impl Traffic {
         event
     }
 
-    /// Reads all that the servers have printed until now, and says where each believes a client to be.
+    /// Reads all that the servers have printed until now, and says where each believes a client to be. A server whose routes are
+    /// known may not have found back to a store that was away: it is asked again.
     pub(crate) fn located(&mut self, client: &str) -> Vec<Value> {
+        let (until, line) = (
+            Instant::now() + DEADLINE,
+            format!(r#"{{"op":"locate","client":"{client}","id":"l"}}"#),
+        );
         (0..self.servers.len())
             .map(|at| {
-                self.servers[at].write(format!(r#"{{"op":"locate","client":"{client}","id":"l"}}"#));
+                self.servers[at].write(&line);
                 loop {
                     let event = self.next(at);
-                    if event["id"] == "l" {
+                    if event["id"] != "l" {
+                        continue;
+                    }
+                    if event["event"] == "located" {
                         return event["identity"].clone();
                     }
+                    assert_eq!(event["outcome"], "store_unavailable");
+                    assert!(
+                        Instant::now() < until,
+                        "server {at} does not find back to the store"
+                    );
+                    self.servers[at].write(&line);
                 }
             })
             .collect()
