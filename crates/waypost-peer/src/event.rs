@@ -239,7 +239,7 @@ impl Events {
     }
 
     /// The next event, or messages that came together, lent and not given: a program that needs none of them for longer than it
-    /// takes to write it to a client's socket handles several times as many in the same time. `None` after the last, which is
+    /// takes to write it to a client's socket spares itself a value and a reference count for each. `None` after the last, which is
     /// [`Event::Closed`]. The order is that of [`recv`](Self::recv), and the two may be mixed.
     ///
     /// # Cancel safety
@@ -261,10 +261,10 @@ impl Events {
 
     /// The next event if there is one now. Never [`Event::Closed`], which [`recv`](Self::recv) alone gives.
     pub fn try_recv(&mut self) -> Option<Event> {
-        if self.ahead.is_empty() && self.broadcast.is_none() && self.batch.is_none() {
+        self.next_here().or_else(|| {
             self.node.try_read_events(&mut self.ahead, AHEAD);
-        }
-        self.next_here()
+            self.next_here()
+        })
     }
 
     /// Moves more events out of the inbox, waiting for them; false when there are none any more.

@@ -331,6 +331,24 @@ async fn messages_lent_given_and_left_are_all_the_messages_in_their_order(cluste
     }
     assert_eq!(got, bodies);
     assert!(lent > 0);
+    // The last batch has been read to its end and still lies there: what comes next is found at once all the same.
+    one.send_messages(&messages[..3]).await;
+    let mut read = 0;
+    while read < 3 {
+        match timeout(PATIENCE, events.recv_batch()).await.unwrap().unwrap() {
+            EventBatch::Messages(mut messages) => {
+                while messages.next().is_some() {
+                    read += 1;
+                }
+            }
+            EventBatch::Event(_) => read += 1,
+        }
+    }
+    two.connect_client("carol").await.unwrap();
+    events.include_operations().await;
+    two.disconnect_client("carol").await.unwrap();
+    let given_up = events.try_recv();
+    assert!(matches!(given_up, Some(Event::GivenUp { .. })), "{given_up:?}");
     two.shutdown().await;
     assert!(matches!(
         events.recv_batch().await,
