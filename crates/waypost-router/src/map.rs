@@ -57,7 +57,8 @@ pub(crate) fn look_up_together<'a, V, T: Copy, const N: usize>(
     }
     let mut found = [None; N];
     for ((address, hash), found) in addresses.zip(hashes).zip(&mut found) {
-        *found = map.get(&Hashed { hash, address }).and_then(&look);
+        let equals = |key: &Address| is_same(address.as_bytes(), key.as_str().as_bytes());
+        *found = map.get(&Hashed { hash, equals }).and_then(&look);
     }
     found
 }
@@ -66,29 +67,34 @@ pub(crate) fn look_up_together<'a, V, T: Copy, const N: usize>(
 fn touch<V>(map: &AddressMap<V>, hashes: &[u64]) {
     let bytes = Cell::new(0);
     for &hash in hashes {
-        let is_there = map.contains_key(&Touch { hash, bytes: &bytes });
+        // Equals none, and reads from all that it is compared with.
+        let equals = |key: &Address| {
+            bytes.set(bytes.get() ^ key.as_str().len());
+            false
+        };
+        let is_there = map.contains_key(&Hashed { hash, equals });
         debug_assert!(!is_there, "nothing equals it");
     }
     // So that the reads are not left out.
     core::hint::black_box(bytes.get());
 }
 
-/// An address whose hash is known.
-struct Hashed<'a> {
+/// Something to look for whose hash is known: an address, by what equals it.
+struct Hashed<F> {
     hash: u64,
-    address: &'a str,
+    equals: F,
 }
 
-impl Hash for Hashed<'_> {
+impl<F> Hash for Hashed<F> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
 }
 
-impl Equivalent<Address> for Hashed<'_> {
+impl<F: Fn(&Address) -> bool> Equivalent<Address> for Hashed<F> {
     #[inline]
     fn equivalent(&self, key: &Address) -> bool {
-        is_same(self.address.as_bytes(), key.as_str().as_bytes())
+        (self.equals)(key)
     }
 }
 
@@ -104,26 +110,6 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
         // The words may overlap.
         (Some(one), Some(other)) => one == other,
         _ => one == other,
-    }
-}
-
-/// Equals no address, and reads from all that it is compared with.
-struct Touch<'a> {
-    hash: u64,
-    bytes: &'a Cell<usize>,
-}
-
-impl Hash for Touch<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
-    }
-}
-
-impl Equivalent<Address> for Touch<'_> {
-    #[inline]
-    fn equivalent(&self, key: &Address) -> bool {
-        self.bytes.set(self.bytes.get() ^ key.as_str().len());
-        false
     }
 }
 
@@ -173,6 +159,20 @@ impl Hasher for AddressHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_every_length_differ_by_any_byte() {
+        for len in 0..=40 {
+            let one: Vec<u8> = (1..=len).collect();
+            assert!(is_same(&one, &one.clone()));
+            assert!(!is_same(&one, &[one.as_slice(), &[0]].concat()));
+            for at in 0..one.len() {
+                let mut other = one.clone();
+                other[at] ^= 0x40;
+                assert!(!is_same(&one, &other), "{at} of {len}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_looked_up_together_is_what_is_there() {

@@ -1,27 +1,16 @@
 //! What happens when servers hang, restart, are emptied or lose their scripts, and what errors show.
 
+#[path = "common/made.rs"]
+mod made;
+
 use std::time::{Duration, Instant};
 
 use waypost_session::{ErrorKind, Renewal, Restored, SessionStore};
 use waypost_session_redis::RedisStore;
 use waypost_session_testkit::servers::redis::{RedisCluster, RedisOptions, RedisSentinel, RedisServer};
-use waypost_types::{Address, Identity, Location, Owner, Session};
+use waypost_types::Session;
 
-const TERM: Duration = Duration::from_secs(60);
-
-fn address(text: &str) -> Address {
-    Address::new(text).unwrap()
-}
-
-fn location() -> Location {
-    Location::new("tcp://127.0.0.1:1").unwrap()
-}
-
-async fn server(store: &RedisStore, name: &str) -> Owner {
-    let identity = Identity::new(name).unwrap();
-    let incarnation = store.register(&identity, &location(), TERM).await.unwrap();
-    Owner::new(identity, incarnation)
-}
+use made::{address, location, server};
 
 /// Tries until it works.
 async fn again<T>(what: &str, mut run: impl AsyncFnMut() -> Result<T, waypost_session::StoreError>) -> T {

@@ -1,27 +1,14 @@
 //! What others have written to the store's keys harms only the record that it stands for.
 
-use std::time::Duration;
+#[path = "common/made.rs"]
+mod made;
 
 use waypost_session::{Released, Renewal, Restored, SessionStore};
 use waypost_session_redis::RedisStore;
 use waypost_session_testkit::servers::redis::RedisServer;
-use waypost_types::{Address, Identity, Location, Owner, Seq, Session};
+use waypost_types::{Address, Seq, Session};
 
-const TERM: Duration = Duration::from_secs(60);
-
-fn address(text: &str) -> Address {
-    Address::new(text).unwrap()
-}
-
-fn location() -> Location {
-    Location::new("tcp://127.0.0.1:1").unwrap()
-}
-
-async fn server(store: &RedisStore, name: &str) -> Owner {
-    let identity = Identity::new(name).unwrap();
-    let incarnation = store.register(&identity, &location(), TERM).await.unwrap();
-    Owner::new(identity, incarnation)
-}
+use made::{address, location, server};
 
 /// What other programs write, as text in Lua: JSON, nothing, what begins like ours, what is no text.
 const GARBAGE: [&str; 7] = [
