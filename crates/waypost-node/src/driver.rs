@@ -415,7 +415,7 @@ impl Driver {
                     endpoint: Some(endpoint),
                     ..
                 },
-            ) => endpoint.take_outgoing(into, bytes_max),
+            ) => endpoint.take_outgoing(self.now(), into, bytes_max),
             _ => false,
         };
         drop(state);

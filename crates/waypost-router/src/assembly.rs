@@ -132,7 +132,7 @@ impl<T> Core<T> {
             (Some(router), Some(endpoint)) => loop {
                 let mut moved = false;
                 endpoint.flush(now);
-                endpoint.take_frames(&mut self.shuttle, usize::MAX);
+                endpoint.take_frames(now, &mut self.shuttle, usize::MAX);
                 for frame in self.shuttle.drain(..) {
                     moved = true;
                     router.handle_frame(now, LinkId::LOCAL, frame);

@@ -124,6 +124,12 @@ fn a_connect_that_times_out_before_its_turn_is_never_claimed() {
     assert!(matches!(server.ended()[..], [(1, Completion::Connected(Ok(_)))]));
 }
 
+const WELCOME: Attached = Attached::Attached {
+    incarnation: Incarnation(1),
+    lease_ms: 10_000,
+    term_ms: 10_000,
+};
+
 /// A server that is attached to a broker and holds the client `own`.
 fn attached(settings: Settings) -> (Core<usize>, MonoTime) {
     let now = MonoTime::from_micros(1);
@@ -132,12 +138,7 @@ fn attached(settings: Settings) -> (Core<usize>, MonoTime) {
     endpoint.link_up(now);
     endpoint.register(now, Identity::new("me").unwrap(), 0);
     endpoint.connect(now, &Address::new("own").unwrap(), now + DEADLINE, 1);
-    let welcome = Attached::Attached {
-        incarnation: Incarnation(1),
-        lease_ms: 10_000,
-        term_ms: 10_000,
-    };
-    endpoint.handle_frame(now, Frame::Attached(welcome));
+    endpoint.handle_frame(now, Frame::Attached(WELCOME));
     endpoint.connect(now, &Address::new("own").unwrap(), now + DEADLINE, 2);
     endpoint.flush(now);
     let claimed = vec![(Address::new("own").unwrap(), Some(Seq(1)))];
@@ -180,6 +181,45 @@ fn an_attached_server_sends_to_its_own_client_however_full_its_inbox_is() {
     );
 }
 
+/// What lacks its outcome goes to the new broker as its link is read, in order and each message once.
+#[test]
+fn a_server_that_attaches_again_sends_within_the_bound_of_its_link() {
+    let mut settings = Settings::default();
+    settings.queue_bytes_max = 3000;
+    let (mut core, mut now) = attached(settings);
+    let endpoint = core.endpoint.as_mut().unwrap();
+    let mut frames = Vec::new();
+    endpoint.take_frames(now, &mut frames, usize::MAX);
+    for n in 0..40 {
+        let sent = endpoint.send_acked(now, message("theirs", 500), false, now + DEADLINE, n);
+        assert_eq!(sent, Ok(()));
+        endpoint.take_frames(now, &mut frames, usize::MAX);
+    }
+    endpoint.link_down(now);
+    now = now + Duration::from_millis(1);
+    endpoint.link_up(now);
+    endpoint.handle_frame(now, Frame::Attached(WELCOME));
+    let mut again = Vec::new();
+    for taken in 0..40 {
+        endpoint.queues(&mut |name, bytes, max| assert!(bytes <= max + 700, "{name}: {bytes}"));
+        if taken == 1 {
+            let behind = endpoint.send_acked(now, message("theirs", 500), false, now + DEADLINE, 40);
+            assert_eq!(behind, Err(Refusal::Full), "before the others it overtakes them");
+        }
+        frames.clear();
+        endpoint.take_frames(now, &mut frames, 1000);
+        again.extend(frames.iter().filter_map(|frame| match frame {
+            Frame::Message(message) => Some(message.id),
+            _ => None,
+        }));
+    }
+    assert!(again.iter().copied().eq(1..=40), "{again:?}");
+    assert_eq!(
+        endpoint.send_acked(now, message("theirs", 500), false, now + DEADLINE, 40),
+        Ok(())
+    );
+}
+
 #[test]
 fn what_waits_for_claims_is_bounded_for_all_clients_together() {
     let mut settings = Settings::default();
@@ -200,7 +240,7 @@ fn what_waits_for_claims_is_bounded_for_all_clients_together() {
         endpoint.connect(now, &client, now + DEADLINE, n);
     }
     let mut frames = Vec::new();
-    endpoint.take_frames(&mut frames, usize::MAX);
+    endpoint.take_frames(now, &mut frames, usize::MAX);
     frames.clear();
     for n in 0..400 {
         let mut message = message(&format!("claimed{}", n % 100), 1000);
@@ -208,7 +248,7 @@ fn what_waits_for_claims_is_bounded_for_all_clients_together() {
         endpoint.handle_frame(now, Frame::Message(message));
     }
     endpoint.flush(now);
-    endpoint.take_frames(&mut frames, usize::MAX);
+    endpoint.take_frames(now, &mut frames, usize::MAX);
     let refused: Vec<_> = frames
         .iter()
         .filter_map(|frame| match frame {

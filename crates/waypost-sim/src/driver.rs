@@ -329,7 +329,9 @@ impl World {
         }
         let link = open.ends[at].link;
         let mut frames = Vec::new();
-        let Some(core) = &mut self.processes[id.0].core else {
+        let process = &mut self.processes[id.0];
+        let now = process.local(self.now);
+        let Some(core) = &mut process.core else {
             return;
         };
         loop {
@@ -337,7 +339,7 @@ impl World {
             match (link, &mut core.router, &mut core.endpoint) {
                 (Some(link), Some(router), _) => router.take_frames(link, &mut frames, 1 << 16),
                 (None, _, Some(endpoint)) => {
-                    endpoint.take_frames(&mut frames, 1 << 16);
+                    endpoint.take_frames(now, &mut frames, 1 << 16);
                 }
                 _ => {}
             }

@@ -343,19 +343,24 @@ impl<T> Endpoint<T> {
 
     /// Moves what is to be written to the router out, about `bytes_max` bytes of it; what was taken before counts as
     /// written. Returns true when room came free.
-    pub fn take_outgoing(&mut self, into: &mut Vec<Outgoing>, bytes_max: usize) -> bool {
+    pub fn take_outgoing(&mut self, now: MonoTime, into: &mut Vec<Outgoing>, bytes_max: usize) -> bool {
         let freed = self.out.take(into, bytes_max);
-        self.flush_releases();
-        self.flush_claims();
+        self.fill(now);
         freed
     }
 
     /// The same as frames, for a driver that carries frames and not bytes.
-    pub fn take_frames(&mut self, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
+    pub fn take_frames(&mut self, now: MonoTime, into: &mut Vec<Frame>, bytes_max: usize) -> bool {
         let freed = self.out.take_frames(into, bytes_max);
+        self.fill(now);
+        freed
+    }
+
+    /// Puts what waits for room in the link's queue into it.
+    fn fill(&mut self, now: MonoTime) {
+        self.transmit_again(now);
         self.flush_releases();
         self.flush_claims();
-        freed
     }
 
     /// Moves up to `max` events for the program out. Returns true when room came free in the inbox.
@@ -523,9 +528,8 @@ impl<T> Endpoint<T> {
                 self.doubts.begin_anew();
                 self.resume_clients(now);
                 self.locate_again();
-                for id in self.sends.ids() {
-                    self.transmit(now, id);
-                }
+                self.sends.begin_again(now);
+                self.transmit_again(now);
                 // Best-effort messages have waited for this.
                 self.sends.note_room();
                 if self.draining.is_some() {

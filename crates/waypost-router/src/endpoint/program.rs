@@ -142,6 +142,17 @@ impl<T> Endpoint<T> {
         }
     }
 
+    /// Sends what has no outcome to a router that this server has attached to, as far as the link has room.
+    pub(super) fn transmit_again(&mut self, now: MonoTime) {
+        while self.link_up
+            && self.standing == Standing::Attached
+            && self.out.has_room()
+            && let Some(id) = self.sends.next_again()
+        {
+            self.transmit(now, id);
+        }
+    }
+
     /// Answers a request.
     pub fn reply(&mut self, token: &RequestToken, body: Bytes) {
         let known = self.intern(token.origin.clone());

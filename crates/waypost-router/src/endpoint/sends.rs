@@ -52,6 +52,16 @@ pub(crate) struct Sends<T> {
     first: VecDeque<(MonoTime, u64)>,
     later: BTreeSet<(MonoTime, u64)>,
     retransmit_after: Duration,
+    again: Option<Again>,
+}
+
+/// What has yet to be sent to the router that this server has attached to.
+#[derive(Debug, Clone, Copy)]
+struct Again {
+    next: u64,
+    /// The first that was sent since.
+    end: u64,
+    since: MonoTime,
 }
 
 impl<T> Sends<T> {
@@ -69,6 +79,7 @@ impl<T> Sends<T> {
             first: VecDeque::new(),
             later: BTreeSet::new(),
             retransmit_after,
+            again: None,
         }
     }
 
@@ -307,6 +318,33 @@ impl<T> Sends<T> {
             let due = pending.due;
             self.later.insert((due, id));
         }
+    }
+
+    /// All that lack their outcome are to be sent again: what a former router was given may be lost with it.
+    pub(crate) fn begin_again(&mut self, now: MonoTime) {
+        self.again = Some(Again {
+            next: self.floor,
+            end: self.floor + self.ring.len() as u64,
+            since: now,
+        });
+    }
+
+    /// The next of those, lowest first, until `None`. A copy of the new router's needs no other.
+    pub(crate) fn next_again(&mut self) -> Option<u64> {
+        let Again { next, end, since } = self.again?;
+        for id in next.max(self.floor)..end {
+            let sent_at = self.get_mut(id).map(|pending| pending.sent_at);
+            if sent_at.is_some_and(|sent_at| sent_at.is_none_or(|sent_at| sent_at < since)) {
+                self.again = Some(Again {
+                    next: id + 1,
+                    end,
+                    since,
+                });
+                return Some(id);
+            }
+        }
+        self.again = None;
+        None
     }
 
     /// Ids without outcome, lowest first.

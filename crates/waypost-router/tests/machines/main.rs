@@ -100,7 +100,7 @@ fn claiming_anew() -> Endpoint<&'static str> {
 fn sent(endpoint: &mut Endpoint<&'static str>) -> Vec<Frame> {
     let mut frames = Vec::new();
     endpoint.flush(NOW);
-    endpoint.take_frames(&mut frames, usize::MAX);
+    endpoint.take_frames(NOW, &mut frames, usize::MAX);
     frames
 }
 
@@ -695,7 +695,7 @@ fn what_waits_for_a_claim_goes_before_what_came_when_the_lease_had_lapsed() {
     come(lapsed, "second");
     endpoint.handle_frame(lapsed, Frame::Claimed(vec![(addr("x"), None)]));
     let mut frames = Vec::new();
-    endpoint.take_frames(&mut frames, usize::MAX);
+    endpoint.take_frames(lapsed, &mut frames, usize::MAX);
     let asked = frames.iter().rev().find_map(|frame| match frame {
         Frame::Ping { token } => Some(*token),
         _ => None,
