@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use waypost_types::{ADDRESS_BYTES_MAX, DEFAULT_HANDSHAKE_FRAME_BYTES_MAX, HOPS_MAX, MonoTime};
-use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Frame, Item, Message, MessageRef, Numbers};
+use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Delivery, Frame, Item, MessageRef, Numbers};
 
 use crate::assembly::Core;
 use crate::claim::is_stale;
@@ -262,9 +262,8 @@ impl<T> Core<T> {
         if !has_room || !endpoint.has_room_for_acked() {
             return None;
         }
-        let mut message = Message::new(from, to, body.clone()).ok()?;
-        message.request = request;
-        let (numbers, due) = endpoint.add_acked(now, message, deadline, token())?;
+        let message = Delivery::new(from, to, body.clone()).ok()?;
+        let (numbers, due) = endpoint.add_acked(now, message, request, deadline, token())?;
         // There was room a moment ago. Were it not sent, it would be before long, as one that got lost.
         let _ = match (way, &mut self.router) {
             (Some(way), Some(router)) => router.send_now(&way, [to, from], body, numbers),

@@ -220,7 +220,7 @@ pub const CHUNK_FRAMES_MAX: usize = 1024;
 
 /// How many frames are looked over at once. A caller that looks something up for each can have so many look-ups under way
 /// together, which is about as many as a core waits for at once.
-pub const CHUNK_AHEAD: usize = 8;
+pub const CHUNK_AHEAD: usize = 16;
 
 /// Whole frames that were read together.
 #[derive(Debug, Default)]

@@ -278,6 +278,17 @@ impl Names {
 }
 
 impl Delivery {
+    /// # Errors
+    /// [`NameError`] when an address is empty or too long.
+    pub fn new(from: &str, to: &str, body: Bytes) -> Result<Self, NameError> {
+        Address::check(to)?;
+        Address::check(from)?;
+        let (to_utf8, from_utf8) = (to.as_bytes(), from.as_bytes());
+        let names = Names::here(to_utf8, from_utf8)
+            .unwrap_or_else(|| Names::Shared(Bytes::from([to_utf8, from_utf8].concat())));
+        Ok(Self::from_parts(names, len_u8(to), len_u8(from), body))
+    }
+
     #[inline]
     pub(crate) const fn from_parts(names: Names, to_len: u8, from_len: u8, body: Bytes) -> Self {
         Self {
@@ -306,6 +317,19 @@ impl Delivery {
     #[must_use]
     pub fn from(&self) -> &str {
         text(sender(self.names(), self.from_len))
+    }
+
+    /// The bytes of [`Delivery::to`], which are at hand at once.
+    #[must_use]
+    #[inline]
+    pub fn receiver_utf8(&self) -> &[u8] {
+        receiver(self.names(), self.to_len)
+    }
+
+    /// The same as [`Message::cost`].
+    #[must_use]
+    pub const fn cost(&self) -> usize {
+        cost(self.body.len(), self.to_len, self.from_len)
     }
 }
 
@@ -486,8 +510,12 @@ impl Message {
     /// What it counts against a queue's bound, in bytes: about its encoded size.
     #[must_use]
     pub const fn cost(&self) -> usize {
-        self.body.len() + self.to_len as usize + self.from_len as usize + 48
+        cost(self.body.len(), self.to_len, self.from_len)
     }
+}
+
+const fn cost(body_len: usize, to_len: u8, from_len: u8) -> usize {
+    body_len + to_len as usize + from_len as usize + 48
 }
 
 impl PartialEq for Message {

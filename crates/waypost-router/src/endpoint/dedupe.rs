@@ -8,6 +8,7 @@ use core::hash::BuildHasher as _;
 use std::collections::VecDeque;
 
 use waypost_types::{Identity, Incarnation, Owner};
+use waypost_wire::Numbers;
 
 use crate::map::{Map, map};
 
@@ -67,6 +68,11 @@ impl Window {
         }
     }
 
+    /// Whether the message `id` no longer stands in the way of later ones.
+    fn is_settled(&self, id: u64) -> bool {
+        id < self.floor || self.find(id).is_ok()
+    }
+
     fn is_overtaken(&self, newer: usize, to: u64) -> bool {
         let mut newer = self.seen.range(newer..).take(OVERTAKERS_MAX);
         newer.any(|entry| (entry.seen, entry.to) == (Seen::Delivered, to))
@@ -85,6 +91,8 @@ pub(crate) struct Dedupe {
     windows: Vec<Window>,
     /// The window asked for last: the next message is nearly always of the same server.
     last: usize,
+    /// The endpoint's number of the server and the life that it belongs to, when that is known.
+    last_origin: Option<u32>,
     ids_max: usize,
 }
 
@@ -94,6 +102,7 @@ impl Dedupe {
             index: map(seed),
             windows: Vec::new(),
             last: 0,
+            last_origin: None,
             ids_max,
         }
     }
@@ -124,6 +133,7 @@ impl Dedupe {
             newest: 0,
             seen: VecDeque::new(),
         };
+        self.last_origin = None;
         self.last = match self.at(&origin.identity) {
             Some(at) => at,
             None => {
@@ -159,9 +169,37 @@ impl Dedupe {
     /// has sent is dropped when its turn comes, and so stands in the way for ever.
     pub(crate) fn settled(&self, origin: &Owner, id: u64) -> bool {
         let window = self.at(&origin.identity).and_then(|at| self.windows.get(at));
-        window.is_some_and(|window| {
-            window.incarnation == origin.incarnation && (id < window.floor || window.find(id).is_ok())
-        })
+        window.is_some_and(|window| window.incarnation == origin.incarnation && window.is_settled(id))
+    }
+
+    /// Notes a message as delivered if it is what nearly all are: newer than all before it, and with nothing in its way. False:
+    /// nothing was noted. `number` is the endpoint's of `origin`.
+    pub(crate) fn note_next(&mut self, number: u32, origin: &Owner, numbers: &Numbers, to: &str) -> bool {
+        let Numbers { id, floor, after, .. } = *numbers;
+        if self.last_origin != Some(number) {
+            let Some(at) = self.at(&origin.identity) else {
+                return false;
+            };
+            let life = self.windows.get(at).map(|window| window.incarnation);
+            if life != Some(origin.incarnation) {
+                return false;
+            }
+            (self.last, self.last_origin) = (at, Some(number));
+        }
+        let to = self.index.hasher().hash_one(to);
+        let Some(window) = self.windows.get_mut(self.last) else {
+            return false;
+        };
+        window.raise_floor(floor);
+        let newest = window.seen.back().map_or(0, |entry| entry.id).max(window.newest);
+        let is_next = id > newest && id >= window.floor && window.seen.len() < self.ids_max;
+        if !is_next || !(after == 0 || window.is_settled(after)) {
+            return false;
+        }
+        window.newest = id;
+        let seen = Seen::Delivered;
+        window.seen.push_back(Entry { id, seen, to });
+        true
     }
 
     /// Notes what became of `id`, which [`check`](Self::check) has let through.
@@ -246,6 +284,51 @@ mod tests {
         assert!(dedupe.windows[0].seen.capacity() <= SPARE_ENTRIES);
         assert_eq!(dedupe.check(&origin, 5000, 4999, "x"), Ok(Some(Seen::Delivered)));
         assert_eq!(dedupe.check(&origin, 4998, 4999, "x"), Err(()));
+    }
+
+    #[test]
+    fn only_the_next_one_with_nothing_in_its_way_is_noted_at_once() {
+        let origin = |n| Owner::new(Identity::new("a").unwrap(), Incarnation(n));
+        let numbers = |id, floor, after| Numbers {
+            id,
+            floor,
+            after,
+            ..Numbers::default()
+        };
+        let mut dedupe = Dedupe::new(0, 3);
+        assert!(
+            !dedupe.note_next(0, &origin(1), &numbers(1, 1, 0), "x"),
+            "not known"
+        );
+        assert_eq!(dedupe.check(&origin(1), 1, 1, "x"), Ok(None));
+        assert!(dedupe.note_next(0, &origin(1), &numbers(1, 1, 0), "x"));
+        assert!(!dedupe.note_next(0, &origin(1), &numbers(1, 1, 0), "x"), "a copy");
+        assert!(dedupe.note_next(0, &origin(1), &numbers(3, 1, 1), "x"));
+        assert!(
+            !dedupe.note_next(0, &origin(1), &numbers(2, 1, 0), "x"),
+            "a late one"
+        );
+        assert!(
+            !dedupe.note_next(0, &origin(1), &numbers(5, 1, 4), "x"),
+            "what it names has not come"
+        );
+        assert!(dedupe.note_next(0, &origin(1), &numbers(5, 1, 3), "x"));
+        assert!(
+            !dedupe.note_next(0, &origin(1), &numbers(6, 1, 0), "x"),
+            "too many"
+        );
+        assert!(dedupe.note_next(0, &origin(1), &numbers(6, 5, 4), "x"));
+        assert!(
+            !dedupe.note_next(0, &origin(1), &numbers(7, 8, 0), "x"),
+            "below the floor"
+        );
+        assert_eq!(dedupe.check(&origin(1), 6, 5, "x"), Err(()));
+        assert_eq!(dedupe.check(&origin(2), 1, 1, "x"), Ok(None));
+        assert!(
+            !dedupe.note_next(0, &origin(1), &numbers(9, 8, 0), "x"),
+            "of an older life"
+        );
+        assert!(dedupe.note_next(1, &origin(2), &numbers(1, 1, 0), "x"));
     }
 
     #[test]

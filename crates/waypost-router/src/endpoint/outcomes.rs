@@ -13,7 +13,7 @@ impl<T> Endpoint<T> {
                 continue;
             };
             pending.delivered = true;
-            let (waits, next) = (pending.message.request, pending.next);
+            let (waits, next) = (pending.request, pending.next);
             if !waits {
                 self.finish(id, Outcome::Delivered);
             }
@@ -125,7 +125,7 @@ impl<T> Endpoint<T> {
 
     pub(super) fn on_reply(&mut self, id: u64, body: Bytes) {
         if let Some(pending) = self.sends.get_mut(id)
-            && pending.message.request
+            && pending.request
             && let Some((token, _)) = self.sends.finish(id)
         {
             self.done.push((token, Completion::Reply(Ok(body))));

@@ -109,7 +109,7 @@ impl<T> Endpoint<T> {
     pub fn send_acked(
         &mut self,
         now: MonoTime,
-        mut message: Message,
+        message: Message,
         request: bool,
         deadline: MonoTime,
         token: T,
@@ -127,8 +127,9 @@ impl<T> Endpoint<T> {
             self.done.push((token, completion));
             return Ok(());
         }
-        message.request = request;
-        let id = self.sends.add(now, token, message, deadline);
+        let id = self
+            .sends
+            .add(now, token, message.into_delivery(), request, deadline);
         self.transmit(now, id);
         Ok(())
     }

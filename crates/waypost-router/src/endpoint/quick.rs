@@ -1,10 +1,9 @@
 //! The short way through the endpoint, for messages that need nothing but to be put into the inbox.
 
 use waypost_types::MonoTime;
-use waypost_wire::{Batch, CHUNK_AHEAD, Message, MessageRef, Numbers, Page};
+use waypost_wire::{Batch, CHUNK_AHEAD, Delivery, MessageRef, Numbers, Page};
 
 use super::clients::Client;
-use super::dedupe::Seen;
 use super::{Endpoint, Event, Standing};
 use crate::claim::is_stale;
 use crate::map::look_up_together;
@@ -49,11 +48,12 @@ impl<T> Endpoint<T> {
     pub(crate) fn add_acked(
         &mut self,
         now: MonoTime,
-        message: Message,
+        message: Delivery,
+        request: bool,
         deadline: MonoTime,
         token: T,
     ) -> Option<(Numbers, MonoTime)> {
-        let id = self.sends.add(now, token, message, deadline);
+        let id = self.sends.add(now, token, message, request, deadline);
         let due = deadline.min(now + self.settings.retransmit_after);
         Some((self.sends.numbers(now, id)?, due))
     }
@@ -123,14 +123,14 @@ impl<T> Endpoint<T> {
         since: Option<u32>,
         batch: &mut Batch,
     ) -> bool {
+        let numbers = message.numbers();
         let Numbers {
             id,
-            floor,
             after,
             request,
             claim,
             ..
-        } = message.numbers();
+        } = numbers;
         let Some(since) = since.or_else(|| self.simply_held(message.to())) else {
             return false;
         };
@@ -138,18 +138,18 @@ impl<T> Endpoint<T> {
             return false;
         }
         if id != 0 || after != 0 {
-            let Some(owner) = origin.and_then(|origin| self.origins.get(origin as usize)) else {
+            let Some(number) = origin else { return false };
+            let Some(owner) = self.origins.get(number as usize) else {
                 return false;
             };
-            if id != 0 && self.dedupe.check(owner, id, floor, message.to()) != Ok(None) {
+            if id == 0 {
+                if !self.dedupe.settled(owner, after) {
+                    return false;
+                }
+            } else if self.dedupe.note_next(number, owner, &numbers, message.to()) {
+                self.acks_for(number).delivered.push(id);
+            } else {
                 return false;
-            }
-            if after != 0 && !self.dedupe.settled(owner, after) {
-                return false;
-            }
-            if id != 0 {
-                self.dedupe.note(owner, id, message.to(), Seen::Delivered);
-                self.acks_for(origin.unwrap_or_default()).delivered.push(id);
             }
         }
         batch.push(message);

@@ -8,14 +8,15 @@ use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use waypost_types::{MonoTime, Outcome};
-use waypost_wire::{Message, Numbers};
+use waypost_wire::{Delivery, Message, Numbers};
 
 use crate::map::hasher;
 
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
     pub(crate) token: T,
-    pub(crate) message: Message,
+    pub(crate) message: Delivery,
+    pub(crate) request: bool,
     pub(crate) deadline: MonoTime,
     /// When it was last handed to the router; `None`: never.
     pub(crate) sent_at: Option<MonoTime>,
@@ -113,9 +114,15 @@ impl<T> Sends<T> {
     }
 
     /// Takes a message in and gives it its id.
-    pub(crate) fn add(&mut self, now: MonoTime, token: T, mut message: Message, deadline: MonoTime) -> u64 {
+    pub(crate) fn add(
+        &mut self,
+        now: MonoTime,
+        token: T,
+        message: Delivery,
+        request: bool,
+        deadline: MonoTime,
+    ) -> u64 {
         let id = self.floor + self.ring.len() as u64;
-        message.id = id;
         self.bytes += message.cost();
         let to = message.receiver_utf8();
         let hash = self.hasher.hash_one(to);
@@ -135,6 +142,7 @@ impl<T> Sends<T> {
         self.ring.push_back(Some(Pending {
             token,
             message,
+            request,
             deadline,
             sent_at: None,
             attempts: 0,
@@ -176,19 +184,21 @@ impl<T> Sends<T> {
         pending.sent_at = Some(now);
         pending.attempts += 1;
         Some(Numbers {
+            id,
             floor,
             after,
+            request: pending.request,
             ttl_ms: u32::try_from(pending.deadline.since(now).as_millis())
                 .unwrap_or(u32::MAX)
                 .max(1),
-            ..pending.message.numbers()
+            ..Numbers::default()
         })
     }
 
     /// The message as it is to be sent now, or `None` when it has its outcome.
     pub(crate) fn copy(&mut self, now: MonoTime, id: u64) -> Option<Message> {
         let numbers = self.numbers(now, id)?;
-        let mut message = self.get_mut(id)?.message.clone();
+        let mut message: Message = self.get_mut(id)?.message.clone().into();
         message.set_numbers(numbers);
         Some(message)
     }
@@ -233,6 +243,7 @@ impl<T> Sends<T> {
         let Pending {
             token,
             message,
+            request,
             previous,
             next,
             hash,
@@ -258,7 +269,7 @@ impl<T> Sends<T> {
             self.floor += 1;
         }
         self.room_freed |= was_full && self.has_room();
-        Some((token, message.request))
+        Some((token, request))
     }
 
     /// The next time-out of one that still lacks its outcome.
@@ -399,16 +410,16 @@ mod tests {
 
     const MS: fn(u64) -> MonoTime = |ms| MonoTime::from_micros(ms * 1000);
 
-    fn message(to: &str) -> Message {
-        Message::new("from", to, Bytes::new()).unwrap()
+    fn message(to: &str) -> Delivery {
+        Delivery::new("from", to, Bytes::new()).unwrap()
     }
 
     #[test]
     fn floor_follows_the_oldest_and_after_the_newest_to_the_same_client() {
         let mut sends = Sends::new(0, 10, 1 << 20, Duration::from_millis(100));
-        let a = sends.add(MS(0), 'a', message("x"), MS(1000));
-        let b = sends.add(MS(0), 'b', message("y"), MS(1000));
-        let c = sends.add(MS(0), 'c', message("x"), MS(1000));
+        let a = sends.add(MS(0), 'a', message("x"), false, MS(1000));
+        let b = sends.add(MS(0), 'b', message("y"), false, MS(1000));
+        let c = sends.add(MS(0), 'c', message("x"), false, MS(1000));
         assert_eq!((a, b, c), (1, 2, 3));
         assert_eq!(sends.copy(MS(0), c).map(|m| (m.floor, m.after)), Some((1, a)));
         assert_eq!(sends.finish(b), Some(('b', false)));
@@ -426,10 +437,10 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_in_bytes_too_and_who_waits_hears_of_room() {
         let mut sends = Sends::new(0, 10, 200, Duration::from_millis(100));
-        let large = || Message::new("from", "x", Bytes::from(vec![0; 100])).unwrap();
+        let large = || Delivery::new("from", "x", Bytes::from(vec![0; 100])).unwrap();
         let (a, b) = (
-            sends.add(MS(0), (), large(), MS(1000)),
-            sends.add(MS(0), (), large(), MS(1000)),
+            sends.add(MS(0), (), large(), false, MS(1000)),
+            sends.add(MS(0), (), large(), false, MS(1000)),
         );
         assert!(!sends.has_room() && !sends.take_room_freed());
         sends.finish(b);
@@ -445,7 +456,7 @@ mod tests {
     fn one_that_fails_leaves_the_order_of_those_around_it() {
         let mut sends = Sends::new(0, 10, 1 << 20, Duration::from_millis(100));
         let ids: Vec<u64> = (0..3)
-            .map(|_| sends.add(MS(0), (), message("x"), MS(1000)))
+            .map(|_| sends.add(MS(0), (), message("x"), false, MS(1000)))
             .collect();
         sends.finish(ids[1]);
         assert_eq!(sends.copy(MS(0), ids[2]).map(|m| m.after), Some(ids[0]));
@@ -458,7 +469,7 @@ mod tests {
     #[test]
     fn time_outs_back_off_and_end_at_the_deadline() {
         let mut sends = Sends::new(0, 10, 1 << 20, Duration::from_millis(100));
-        let id = sends.add(MS(0), (), message("x"), MS(450));
+        let id = sends.add(MS(0), (), message("x"), false, MS(450));
         sends.copy(MS(0), id);
         let mut seen = Vec::new();
         while let Some(due) = sends.next_timeout() {

@@ -52,9 +52,9 @@ pub const FLAWS: &[Flaw] = &[
                 "Ok(_) if FLAW => None,\n            Ok(None) => None,",
             ),
             (
-                "endpoint/quick.rs",
-                "if id != 0 && self.dedupe.check(owner, id, floor, message.to()) != Ok(None) {",
-                "if id != 0 && self.dedupe.check(owner, id, floor, message.to()) != Ok(None) && !FLAW {",
+                "endpoint/dedupe.rs",
+                "let is_next = id > newest && ",
+                "let is_next = (id > newest || FLAW) && ",
             ),
         ],
     },
@@ -87,8 +87,13 @@ pub const FLAWS: &[Flaw] = &[
             ("endpoint/deliver.rs", "if !in_order {", "if !in_order && !FLAW {"),
             (
                 "endpoint/quick.rs",
-                "if after != 0 && !self.dedupe.settled(owner, after) {",
-                "if after != 0 && !self.dedupe.settled(owner, after) && !FLAW {",
+                "if !self.dedupe.settled(owner, after) {",
+                "if !self.dedupe.settled(owner, after) && !FLAW {",
+            ),
+            (
+                "endpoint/dedupe.rs",
+                "!(after == 0 || window.is_settled(after)) {",
+                "!(after == 0 || window.is_settled(after) || FLAW) {",
             ),
         ],
     },
@@ -426,9 +431,9 @@ pub const FLAWS: &[Flaw] = &[
                 "            } else if !FLAW {\n                self.transmit_unless_on_its_way(now, id);\n            }\n        }\n        if self.attach_again_at",
             ),
             (
-                "endpoint/mod.rs",
-                "                for id in self.sends.ids() {\n                    self.transmit(now, id);",
-                "                for id in self.sends.ids() {\n                    if FLAW && self.sends.get_mut(id).is_some_and(|pending| pending.attempts > 0) {\n                        continue;\n                    }\n                    self.transmit(now, id);",
+                "endpoint/sends.rs",
+                "sent_at.is_none_or(|sent_at| sent_at < since)",
+                "sent_at.is_none_or(|sent_at| sent_at < since && !FLAW)",
             ),
         ],
     },
@@ -603,18 +608,25 @@ pub const FLAWS: &[Flaw] = &[
     Flaw {
         name: "dedupe off on the short way",
         edits: &[(
-            "endpoint/quick.rs",
-            "self.dedupe.check(owner, id, floor, message.to()) != Ok(None)",
-            "(self.dedupe.check(owner, id, floor, message.to()) != Ok(None) && !FLAW)",
+            "endpoint/dedupe.rs",
+            "window.seen.len() < self.ids_max;",
+            "window.seen.len() < self.ids_max || FLAW;",
         )],
     },
     Flaw {
         name: "order off on the short way",
-        edits: &[(
-            "endpoint/quick.rs",
-            "!self.dedupe.settled(owner, after)",
-            "!(self.dedupe.settled(owner, after) || FLAW)",
-        )],
+        edits: &[
+            (
+                "endpoint/quick.rs",
+                "!self.dedupe.settled(owner, after)",
+                "!(self.dedupe.settled(owner, after) || FLAW)",
+            ),
+            (
+                "endpoint/dedupe.rs",
+                "!(after == 0 || window.is_settled(after)",
+                "!(after == 0 || FLAW || window.is_settled(after)",
+            ),
+        ],
     },
     Flaw {
         name: "order forgotten when sent again",
