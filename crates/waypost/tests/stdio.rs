@@ -211,6 +211,31 @@ fn operations_on_one_client_take_effect_in_the_order_written() {
     }
 }
 
+/// Also when they had to wait for nothing before they were sent.
+#[test]
+fn a_client_leaves_when_what_it_has_sent_has_its_outcome() {
+    let Two { mut a, mut b, .. } = two();
+    a.connect("alice");
+    b.connect("bob");
+    assert_eq!(a.send("alice", "bob", "first"), "delivered");
+    b.signal("STOP");
+    for id in 0..3 {
+        a.write(format!(
+            r#"{{"op":"send","from":"alice","to":"bob","body":"","ack":true,"id":{id}}}"#
+        ));
+    }
+    a.write(r#"{"op":"disconnect","client":"alice"}"#);
+    a.write(r#"{"op":"connect","client":"alice"}"#);
+    a.ask(r#"{"op":"locate","client":"nobody"}"#, "located");
+    assert_eq!(a.passed(), Vec::<String>::new());
+    b.signal("CONT");
+    let events: Vec<_> = (0..5).map(|_| a.next()["event"].clone()).collect();
+    assert_eq!(
+        events,
+        ["outcome", "outcome", "outcome", "disconnected", "connected"]
+    );
+}
+
 /// A server beside the two, with a setting of its own.
 fn third(directory: &std::path::Path, setting: [&str; 2]) -> Process {
     let store = format!("embedded:{}", directory.join("store").display());

@@ -1,11 +1,12 @@
 //! How much may be under way at once. Beyond it, stdin is read later.
 
+use super::acked::AckedSends;
 use super::map::Map;
 use super::op::{Id, Op};
 use super::sequence::OpId;
 
 /// Most operations under way.
-const OPS_MAX: usize = 8192;
+pub(super) const OPS_MAX: usize = 8192;
 /// Most bytes of bodies under way, before the operation that goes beyond it.
 const BYTES_MAX: usize = 16 << 20;
 /// Most requests under way. A request may wait for a reply that is still to be read from stdin, so that reading must go
@@ -29,9 +30,9 @@ struct Entry {
 }
 
 impl Admitted {
-    /// Whether there is room for another operation.
-    pub(super) fn has_room(&self) -> bool {
-        self.ops.len() < OPS_MAX && self.bytes < BYTES_MAX
+    /// Whether there is room for another operation beside those that are not noted here.
+    pub(super) fn has_room_beside(&self, others: &AckedSends) -> bool {
+        self.ops.len() + others.len() < OPS_MAX && self.bytes + others.bytes() < BYTES_MAX
     }
 
     /// Whether there is room for another request.
@@ -73,11 +74,9 @@ impl Admitted {
         self.ops.get_mut(&id)?.owed.take()
     }
 
-    /// Takes all that is still under way and owes an outcome, in the order written.
-    pub(super) fn take_owed(&mut self) -> Vec<(OpId, Option<Id>)> {
+    /// Takes all that is still under way and owes an outcome.
+    pub(super) fn take_owed(&mut self) -> impl Iterator<Item = (OpId, Option<Id>)> + use<> {
         let all = core::mem::take(self).ops.into_iter();
-        let mut owed: Vec<_> = all.filter_map(|(id, entry)| Some((id, entry.owed?))).collect();
-        owed.sort_unstable_by_key(|(id, _)| *id);
-        owed
+        all.filter_map(|(id, entry)| Some((id, entry.owed?)))
     }
 }

@@ -4,6 +4,7 @@
 //! lines. So what stdout says has one order, in which an operation's end comes before whatever follows from it. When
 //! stdout's reader is slow that task waits, the peer's inbox fills, and its bound makes the senders wait.
 
+mod acked;
 mod admit;
 mod event;
 mod input;
@@ -117,6 +118,10 @@ pub(crate) async fn run(
             }
             Some(ended) = session.running.next(), if !session.running.is_empty() => {
                 session.ended(ended);
+                continue;
+            }
+            (sent, outcome) = session.acked.next(), if !session.acked.is_empty() => {
+                session.acked_ended(sent, outcome).await;
                 continue;
             }
             next = next => next,

@@ -175,7 +175,7 @@ pub(super) fn outcome(id: Option<&Id>, outcome: Outcome) -> Vec<u8> {
 }
 
 /// What was well written and could not be sent has an outcome too; what can never be sent is a bad line.
-fn not_sent(line: u64, id: Option<&Id>, error: PeerError) -> Vec<u8> {
+pub(super) fn not_sent(line: u64, id: Option<&Id>, error: PeerError) -> Vec<u8> {
     let it = match error {
         PeerError::Name(_) | PeerError::TooLarge { .. } => return failed(line, "not sent", error),
         PeerError::StoreUnavailable => Outcome::StoreUnavailable,

@@ -90,6 +90,26 @@ impl Sequencer {
         self.admit(id, behind.as_slice(), &after, touched)
     }
 
+    /// Names an operation that starts at once and that none waits for.
+    pub(super) const fn start_aside(&mut self) -> OpId {
+        self.next_id()
+    }
+
+    /// Has those that take one of these clients away wait for the end of an operation that started [aside](Self::start_aside).
+    pub(super) fn adopt(&mut self, id: OpId, clients: &[&Address]) {
+        let mut touched = Vec::with_capacity(clients.len());
+        for &client in clients {
+            if self.clients.entry(client.clone()).or_default().using.insert(id) {
+                touched.push(client.clone());
+            }
+        }
+        self.ops.entry(id).or_insert(Entry {
+            started: true,
+            clients: touched,
+            ..Entry::default()
+        });
+    }
+
     /// Whether an operation that sends from `sender` to `to` would wait for no other.
     pub(super) fn is_free(&self, sender: &Address, to: &Address) -> bool {
         let changes = |client: &Client| client.changing.is_some();
@@ -265,6 +285,26 @@ mod tests {
         sequencer.end(connect_b);
         assert_eq!(started(&mut sequencer), [waits]);
         assert!(sequencer.is_free(&a, &b), "it has started");
+    }
+
+    #[test]
+    fn a_disconnect_waits_for_what_was_started_aside_and_adopted() {
+        let mut sequencer = Sequencer::default();
+        let (a, b) = (address("a"), address("b"));
+        let aside = sequencer.start_aside();
+        let connect = sequencer.enter(&b);
+        assert_eq!(started(&mut sequencer), [connect]);
+        for _ in 0..2 {
+            sequencer.adopt(aside, &[&a, &b]);
+        }
+        let disconnect = sequencer.leave(&b);
+        sequencer.end(connect);
+        assert!(started(&mut sequencer).is_empty());
+        sequencer.end(aside);
+        assert_eq!(started(&mut sequencer), [disconnect]);
+        sequencer.end(disconnect);
+        assert_eq!(sequencer.len(), 0);
+        assert!(sequencer.clients.is_empty());
     }
 
     #[test]

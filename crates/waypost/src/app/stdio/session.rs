@@ -17,7 +17,8 @@ use waypost_types::{Address, Identity, Incarnation, Outcome};
 use super::super::config::Config;
 use super::super::leave::Show;
 use super::super::output::Output;
-use super::admit::Admitted;
+use super::acked::{AckedSends, Sent};
+use super::admit::{Admitted, OPS_MAX};
 use super::event::Line;
 use super::map::{Map, Set};
 use super::op::{self, Id, Op};
@@ -44,6 +45,7 @@ pub(super) struct Session<'a> {
     incarnation: Incarnation,
     sequencer: Sequencer,
     admitted: Admitted,
+    pub(super) acked: AckedSends,
     /// Admitted and not started.
     waiting: Map<OpId, (u64, Op)>,
     /// By when those of them that owe an outcome must have started.
@@ -77,6 +79,7 @@ impl Show for Session<'_> {
 impl<'a> Session<'a> {
     pub(super) fn new(peer: Peer, output: &'a Output, send_deadline: Duration) -> Self {
         Self {
+            acked: AckedSends::new(&peer, OPS_MAX),
             peer,
             output,
             send_deadline,
@@ -104,12 +107,13 @@ impl<'a> Session<'a> {
 
     /// Whether another line may be read.
     pub(super) fn admits(&self) -> bool {
-        self.drain_waits.is_none() && !self.quits && self.admitted.has_room()
+        self.drain_waits.is_none() && !self.quits && self.admitted.has_room_beside(&self.acked)
     }
 
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.sequencer.len() == 0
+            && self.acked.is_empty()
             && self.running.is_empty()
             && self.done.is_empty()
             && self.untold.is_empty()
@@ -167,9 +171,26 @@ impl<'a> Session<'a> {
         {
             return;
         }
+        if let Op::Send {
+            from,
+            to,
+            body,
+            ack: true,
+            id,
+        } = &op
+            && self.sequencer.is_free(from, to)
+            && self.send_acked_now(line, [from, to], body, id.as_ref()).await
+        {
+            return;
+        }
         let id = match &op {
             Op::Connect { client } => self.sequencer.enter(client),
-            Op::Disconnect { client } => self.sequencer.leave(client),
+            Op::Disconnect { client } => {
+                for sent in self.acked.touching(client) {
+                    self.sequencer.adopt(sent.op, &[&sent.from, &sent.to]);
+                }
+                self.sequencer.leave(client)
+            }
             Op::Send { from, to, .. } => self.sequencer.using(Some(from), &[from, to]),
             Op::Request { id, .. } if !self.admitted.has_room_for_request() => {
                 return self.say(outcome(id.as_ref(), Outcome::Overloaded)).await;
@@ -224,6 +245,29 @@ impl<'a> Session<'a> {
         true
     }
 
+    /// The same for one with acknowledgement.
+    async fn send_acked_now(
+        &mut self,
+        line: u64,
+        names: [&Address; 2],
+        body: &Bytes,
+        id: Option<&Id>,
+    ) -> bool {
+        let op = self.sequencer.start_aside();
+        match self.acked.send_now(op, names, body, id) {
+            None => return false,
+            Some(Ok(())) => {}
+            Some(Err(error)) => self.say(perform::not_sent(line, id, error)).await,
+        }
+        true
+    }
+
+    /// A send has its outcome.
+    pub(super) async fn acked_ended(&mut self, sent: Sent, it: Outcome) {
+        self.say(outcome(sent.id.as_ref(), it)).await;
+        self.sequencer.end(sent.op);
+    }
+
     /// By when the next outcome is due of what has not started.
     pub(super) fn expires_at(&self) -> Option<Instant> {
         self.expiring.first_key_value().map(|(_, by)| *by)
@@ -247,6 +291,9 @@ impl<'a> Session<'a> {
     /// Starts what may start and writes what has ended, until there is neither.
     pub(super) async fn settle(&mut self) {
         loop {
+            while let Some((sent, outcome)) = self.acked.try_next() {
+                self.acked_ended(sent, outcome).await;
+            }
             self.start_ready().await;
             let ended = match self.done.pop_front() {
                 Some(ended) => ended,
@@ -326,6 +373,7 @@ impl<'a> Session<'a> {
         }
         if let Some(line) = self.drain_waits
             && self.sequencer.len() == 0
+            && self.acked.is_empty()
         {
             self.drain_waits = None;
             self.drain_asked = true;
@@ -343,7 +391,10 @@ impl<'a> Session<'a> {
 
     /// Gives every send that is still under way its outcome: it ends with the program.
     pub(super) async fn give_up(&mut self) {
-        for (id, name) in self.admitted.take_owed() {
+        let mut owed: Vec<_> = self.admitted.take_owed().chain(self.acked.take_owed()).collect();
+        // As they were written.
+        owed.sort_unstable_by_key(|(id, _)| *id);
+        for (id, name) in owed {
             let certain = self.waiting.contains_key(&id);
             self.say(outcome(
                 name.as_ref(),
