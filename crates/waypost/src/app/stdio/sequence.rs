@@ -103,7 +103,7 @@ impl Sequencer {
                 touched.push(client.clone());
             }
         }
-        self.ops.entry(id).or_insert(Entry {
+        self.ops.entry(id).or_insert_with(|| Entry {
             started: true,
             clients: touched,
             ..Entry::default()
