@@ -181,28 +181,31 @@ impl Peer {
             .map_err(|refusal| self.error(refusal))
     }
 
-    /// Sends many messages, each of a sender, a client and a body, in their order; one answer for each, as
-    /// [`send_message`](Self::send_message) gives it. An error of one does not keep those behind it from being sent.
+    /// Sends many messages, each of a sender, a client and a body, in their order. Returns those that were not sent, by their places
+    /// and with the error that [`send_message`](Self::send_message) gives; they do not keep those behind them from being sent.
     ///
     /// For a program that has several messages at hand: it costs less than to send them one by one, most of all where the
     /// clients are so many that finding each takes a look into memory that no cache holds.
     ///
     /// # Cancel safety
     /// Dropping the future while it waits sends nothing more; those before the one that waits for room are on their way.
-    pub async fn send_messages(&self, messages: &[(&str, &str, &Bytes)]) -> Vec<Result<(), PeerError>> {
-        let mut results = Vec::with_capacity(messages.len());
-        while let Some(next) = messages.get(results.len()..)
+    #[must_use = "an error means that a message was not sent"]
+    pub async fn send_messages(&self, messages: &[(&str, &str, &Bytes)]) -> Vec<(usize, PeerError)> {
+        let (mut failed, mut at) = (Vec::new(), 0);
+        while let Some(next) = messages.get(at..)
             && let Some((from, to, body)) = next.first()
         {
             let is_good = |(from, to, body): &&(&str, &str, &Bytes)| self.check(from, to, body).is_ok();
             let good = next.iter().take(SENT_TOGETHER).take_while(is_good).count();
             let sent = self.node.send_many_now(next.get(..good).unwrap_or_default());
-            if sent == 0 {
-                results.push(self.send_message(from, to, (*body).clone()).await);
+            if sent == 0
+                && let Err(error) = self.send_message(from, to, (*body).clone()).await
+            {
+                failed.push((at, error));
             }
-            results.extend((0..sent).map(|_| Ok(())));
+            at += sent.max(1);
         }
-        results
+        failed
     }
 
     async fn acked(

@@ -72,11 +72,11 @@ pub(crate) trait Server: Send + Sized + 'static {
     /// Sends without acknowledgement; false when refused.
     fn send(&mut self, from: &str, to: &str, body: &Bytes) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Sends the next `count`, in the way that suits the system; how many were refused.
-    fn send_next(&mut self, work: &Work, count: usize) -> impl Future<Output = Result<u64>> + Send {
+    /// Sends the next [`BURST`] messages, in the way that suits the system; how many were refused.
+    fn send_burst(&mut self, work: &Work) -> impl Future<Output = Result<u64>> + Send {
         async move {
             let mut refused = 0;
-            for _ in 0..count {
+            for _ in 0..BURST {
                 let (from, to, body) = work.next();
                 refused += u64::from(!self.send(from, to, body).await?);
             }
@@ -387,7 +387,7 @@ async fn sends<S: Server>(mut server: S, mut work: Work, mode: Mode) -> (S, Resu
 async fn best_effort<S: Server>(server: &mut S, work: &mut Work) -> Result<()> {
     let counters = Arc::clone(&work.counters);
     while !work.stops() {
-        let refused = server.send_next(work, BURST).await?;
+        let refused = server.send_burst(work).await?;
         counters.sent.fetch_add(BURST as u64, Ordering::Relaxed);
         counters.refused.fetch_add(refused, Ordering::Relaxed);
         // A system whose sends never wait must let others on this thread run.

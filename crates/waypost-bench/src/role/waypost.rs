@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::stream::StreamExt as _;
 use waypost::{Address, Event, EventBatch, Events, Outcome, Peer, store_registry};
 
-use super::{Counters, IN_FLIGHT, Server, Work};
+use super::{BURST, Counters, IN_FLIGHT, Server, Work};
 use crate::names::Names;
 
 /// Clients connected by one call, and calls at a time.
@@ -101,10 +101,9 @@ impl Server for Waypost {
         Ok(self.peer.send_message(from, to, body.clone()).await.is_ok())
     }
 
-    async fn send_next(&mut self, work: &Work, count: usize) -> Result<u64> {
-        let messages: Vec<_> = (0..count).map(|_| work.next()).collect();
-        let results = self.peer.send_messages(&messages).await;
-        Ok(results.iter().map(|result| u64::from(result.is_err())).sum())
+    async fn send_burst(&mut self, work: &Work) -> Result<u64> {
+        let messages: [_; BURST] = core::array::from_fn(|_| work.next());
+        Ok(self.peer.send_messages(&messages).await.len() as u64)
     }
 
     async fn acked(&mut self, work: &mut Work) -> Result<bool> {
