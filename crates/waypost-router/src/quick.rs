@@ -10,6 +10,7 @@ use waypost_wire::{Batch, CHUNK_AHEAD, Chunk, DecodeError, Delivery, Frame, Item
 
 use crate::assembly::Core;
 use crate::claim::is_stale;
+use crate::endpoint::Endpoint;
 use crate::gate::Room;
 use crate::node::{Holder, LinkId, Taken, Way};
 
@@ -135,12 +136,24 @@ impl<T> Core<T> {
     /// The same for many, each of a sender, a client and a body: how many were sent, which are the first ones. For the one
     /// behind them nothing was done.
     pub fn send_many_now(&mut self, messages: &[(&str, &str, &Bytes)]) -> usize {
+        let Some(numbers) = self.endpoint.as_ref().map(Endpoint::numbers_to_all) else {
+            return 0;
+        };
         let mut sent = 0;
         for next in messages.chunks(CHUNK_AHEAD) {
             let holders = self.holders(next);
             let mut at = 0;
-            while let (Some(messages @ [_, ..]), Some(holders)) = (next.get(at..), holders.get(at..)) {
-                let count = self.send_alike(messages, holders);
+            while let (Some(messages @ [(from, to, body), ..]), Some(holders @ [holder, ..])) =
+                (next.get(at..), holders.get(at..))
+            {
+                let number = |endpoint: &mut Endpoint<T>, (_, to, _): (&str, &str, &Bytes)| {
+                    let after = endpoint.newest_to(to);
+                    Some(Numbers { after, ..numbers })
+                };
+                let count = match self.router {
+                    Some(_) => self.send_alike(messages, holders, number),
+                    None => usize::from(self.send_to_holder(*holder, [to, from], body)),
+                };
                 if count == 0 {
                     return sent + at;
                 }
@@ -152,16 +165,18 @@ impl<T> Core<T> {
     }
 
     /// Sends as many of these messages, from the first one on, as have clients at the same server, of which each is held so; how
-    /// many were sent.
+    /// many were sent. Without a router none is.
     #[inline]
-    fn send_alike(&mut self, messages: &[(&str, &str, &Bytes)], holders: &[Option<Holder>]) -> usize {
-        let (Some((from, to, body)), Some(first)) = (messages.first(), holders.first()) else {
+    fn send_alike<'a>(
+        &mut self,
+        messages: &[(&'a str, &'a str, &'a Bytes)],
+        holders: &[Option<Holder>],
+        mut number: impl FnMut(&mut Endpoint<T>, (&'a str, &'a str, &'a Bytes)) -> Option<Numbers>,
+    ) -> usize {
+        let (Some((_, _, body)), Some(Some(holder))) = (messages.first(), holders.first()) else {
             return 0;
         };
-        let (Some(holder), Some(_)) = (first, &self.router) else {
-            return usize::from(self.send_to_holder(*first, [to, from], body));
-        };
-        let way = self.way_now(*first, body.len()).flatten();
+        let way = self.way_now(Some(*holder), body.len()).flatten();
         let (Some(way), Some(router), Some(endpoint)) = (way, &mut self.router, &mut self.endpoint) else {
             return 0;
         };
@@ -169,9 +184,7 @@ impl<T> Core<T> {
             let held = held.filter(|held| held.is_where(holder) && message.2.len() <= BODY_BYTES_MAX)?;
             Some((*message, held))
         });
-        router.send_alike(&way, alike, endpoint.numbers_to_all(), |to| {
-            endpoint.newest_to(to)
-        })
+        router.send_alike(&way, alike, |message| number(endpoint, message))
     }
 
     /// The servers that hold the clients of these messages, of which there are no more than that.
@@ -230,14 +243,31 @@ impl<T> Core<T> {
         let (mut sent, mut first_due) = (0, None);
         for next in messages.chunks(CHUNK_AHEAD) {
             let holders = self.holders(next);
-            for (message, holder) in next.iter().zip(holders) {
-                let token = || token(sent);
-                let Some(due) = self.send_acked_to_holder(now, holder, *message, false, deadline, token)
-                else {
-                    return (sent, first_due);
+            let mut at = 0;
+            while let (Some(messages @ [message, ..]), Some(holders @ [holder, ..])) =
+                (next.get(at..), holders.get(at..))
+            {
+                let (mut number_at, mut due) = (sent, None);
+                let count = if self.router.is_some() {
+                    self.send_alike(messages, holders, |endpoint, (from, to, body)| {
+                        let message = Delivery::new(from, to, body.clone()).ok()?;
+                        let noted = endpoint.add_acked(now, message, false, deadline, || token(number_at))?;
+                        number_at += 1;
+                        due = Some(noted.1);
+                        Some(noted.0)
+                    })
+                } else {
+                    let token = || token(sent);
+                    due = self.send_acked_to_holder(now, *holder, *message, false, deadline, token);
+                    usize::from(due.is_some())
                 };
-                first_due = Some(first_due.map_or(due, |first: MonoTime| first.min(due)));
-                sent += 1;
+                // All sent now come due at once.
+                first_due = first_due.or(due);
+                if count == 0 {
+                    return (sent, first_due);
+                }
+                sent += count;
+                at += count;
             }
         }
         (sent, first_due)
@@ -258,12 +288,9 @@ impl<T> Core<T> {
             (Some(way), Some(router)) => router.has_room(way),
             _ => true,
         };
-        let endpoint = self.endpoint.as_mut()?;
-        if !has_room || !endpoint.has_room_for_acked() {
-            return None;
-        }
+        let endpoint = self.endpoint.as_mut().filter(|_| has_room)?;
         let message = Delivery::new(from, to, body.clone()).ok()?;
-        let (numbers, due) = endpoint.add_acked(now, message, request, deadline, token())?;
+        let (numbers, due) = endpoint.add_acked(now, message, request, deadline, token)?;
         // There was room a moment ago. Were it not sent, it would be before long, as one that got lost.
         let _ = match (way, &mut self.router) {
             (Some(way), Some(router)) => router.send_now(&way, [to, from], body, numbers),

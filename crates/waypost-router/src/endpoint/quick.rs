@@ -38,21 +38,20 @@ impl<T> Endpoint<T> {
         self.sends.newest_to(to)
     }
 
-    /// Whether another message may be sent whose outcome is waited for.
-    pub(crate) fn has_room_for_acked(&self) -> bool {
-        self.sends.has_room()
-    }
-
     /// Notes a message whose outcome is waited for and which leaves now; gives the numbers it leaves with, and when it comes due
-    /// if nothing is heard of it.
+    /// if nothing is heard of it. `None`: there is no room for another one.
     pub(crate) fn add_acked(
         &mut self,
         now: MonoTime,
         message: Delivery,
         request: bool,
         deadline: MonoTime,
-        token: T,
+        token: impl FnOnce() -> T,
     ) -> Option<(Numbers, MonoTime)> {
+        if !self.sends.has_room() {
+            return None;
+        }
+        let token = token();
         let id = self.sends.add(now, token, message, request, deadline);
         let due = deadline.min(now + self.settings.retransmit_after);
         Some((self.sends.numbers(now, id)?, due))

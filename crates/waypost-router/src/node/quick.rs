@@ -126,32 +126,35 @@ impl Router {
         })
     }
 
-    /// The same for some best-effort messages, each of a sender, a client and a body, for clients that are held so: how many were
-    /// passed on before one for which there is no room. All have these numbers, and come after the newest one to the same client.
+    /// The same for some messages, each of a sender, a client and a body, for clients that are held so. `number` says with which
+    /// numbers the next one goes, or that it does not. How many were passed on before one that does not, or for which there is no
+    /// room.
     #[inline]
     pub(crate) fn send_alike<'a>(
         &mut self,
         way: &Way,
         messages: impl Iterator<Item = ((&'a str, &'a str, &'a Bytes), Holder)>,
-        numbers: Numbers,
-        mut newest_to: impl FnMut(&str) -> u64,
+        mut number: impl FnMut((&'a str, &'a str, &'a Bytes)) -> Option<Numbers>,
     ) -> usize {
         let Some(link) = self.links.get_mut(&way.link) else {
             return 0;
         };
-        let mut numbers = way.numbers(numbers);
         let (mut count, mut wakes) = (0, false);
-        for ((from, to, body), Holder { claim, .. }) in messages {
+        for (message, Holder { claim, .. }) in messages {
             if !link.out.has_room() {
                 break;
             }
-            numbers.claim = claim;
-            numbers.after = newest_to(to);
+            let Some(numbers) = number(message) else { break };
+            let numbers = Way { claim, ..*way }.numbers(numbers);
+            let is_awaited = numbers.id != 0;
+            let (from, to, body) = message;
             let encode = |page: &mut Page| page.push_message([to, from], body, &numbers);
-            let Ok(wake) = link.out.push_encoded(false, encode) else {
-                break;
-            };
-            wakes |= wake;
+            match link.out.push_encoded(is_awaited, encode) {
+                Ok(wake) => wakes |= wake,
+                // It is noted as sent: it will be before long, as one that got lost.
+                Err(_) if is_awaited => {}
+                Err(_) => break,
+            }
             count += 1;
         }
         if wakes && link.is_open() && self.woken.last() != Some(&way.link) {
