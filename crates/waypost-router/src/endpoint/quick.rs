@@ -53,8 +53,9 @@ impl<T> Endpoint<T> {
         deadline: MonoTime,
         token: T,
     ) -> Option<(Numbers, MonoTime)> {
+        self.begin_to_look(now);
         let id = self.sends.add(now, token, message, deadline);
-        let due = deadline.min(now + self.settings.retransmit_after);
+        let due = deadline.min(self.runs.look_by());
         Some((self.sends.numbers(now, id)?, due))
     }
 
