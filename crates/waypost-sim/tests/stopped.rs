@@ -66,6 +66,22 @@ fn a_sender_that_was_stopped_beyond_a_deadline_hears_of_what_was_delivered_in_ti
     }
 }
 
+/// It delivers a message when it goes on, and meanwhile the sender has sent that again to a client on its way to another server.
+#[test]
+fn a_server_that_was_stopped_delivers_what_its_client_does_not_get_again_elsewhere() {
+    for (mut world, _, servers) in worlds(20) {
+        let ticket = world.send_acked(servers[0], "a", "x");
+        world.pause(servers[1]);
+        world.run_for(ms(900));
+        world.connect(servers[2], "x");
+        world.run_for(ms(600));
+        world.resume(servers[1]);
+        assert_eq!(outcome(&mut world, servers[0], ticket), Outcome::Delivered);
+        world.run_for(secs(3));
+        assert_eq!(world.oracle().repeated(), []);
+    }
+}
+
 /// As when a whole machine stands still: messages, acknowledgements and moves are under way, and then all go on.
 #[test]
 fn what_is_on_its_way_while_all_are_stopped_arrives_once() {

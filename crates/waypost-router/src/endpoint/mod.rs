@@ -435,6 +435,8 @@ impl<T> Endpoint<T> {
             }
             Frame::Displaced(displaced) => {
                 self.on_displaced(&displaced);
+                // What it has delivered is told before others deliver.
+                self.flush_acks(now);
                 self.push(Frame::Echo {
                     token: displaced.token,
                 });
@@ -444,6 +446,8 @@ impl<T> Endpoint<T> {
                 if let Some(address) = address {
                     self.send_back_held(&address);
                 }
+                self.late_acks.hurry();
+                self.flush_acks(now);
                 self.push(Frame::Echo { token });
             }
             Frame::Broadcast(broadcast) => self.on_broadcast(now, broadcast),
