@@ -76,6 +76,13 @@ pub struct Settings {
     pub seed: u64,
 }
 
+impl Settings {
+    /// Who is called at every heartbeat and was not for longer than this has slept.
+    pub(crate) fn lease_gap_max(&self) -> Duration {
+        (self.lease_term / 2).max(self.heartbeat)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

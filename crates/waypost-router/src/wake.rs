@@ -1,13 +1,11 @@
 //! Noticing that this process did not run for a while: it was stopped, or the machine stood still.
 //!
-//! Whoever is called at least at every heartbeat sees that by its clock. An answer that was on its way meanwhile says how
-//! things stood before.
+//! Whoever is called often enough, at every heartbeat or while something is awaited, sees that by its clock. An answer that was
+//! on its way meanwhile says how things stood before, or waits to be read.
 
 use core::time::Duration;
 
 use waypost_types::MonoTime;
-
-use crate::settings::Settings;
 
 #[derive(Debug)]
 pub(crate) struct Wake {
@@ -18,12 +16,17 @@ pub(crate) struct Wake {
 }
 
 impl Wake {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) const fn new(gap_max: Duration) -> Self {
         Self {
             seen_at: MonoTime::ZERO,
             woke_at: MonoTime::ZERO,
-            gap_max: (settings.lease_term / 2).max(settings.heartbeat),
+            gap_max,
         }
+    }
+
+    /// It is seen from now on, and whether it slept before is all the same.
+    pub(crate) const fn begin(&mut self, now: MonoTime) {
+        self.seen_at = now;
     }
 
     /// It runs.
@@ -32,6 +35,11 @@ impl Wake {
             self.woke_at = now;
         }
         self.seen_at = now;
+    }
+
+    /// When it woke last.
+    pub(crate) const fn woke_at(&self) -> MonoTime {
+        self.woke_at
     }
 
     /// Whether what was asked at this time was asked before it slept last.
@@ -51,13 +59,8 @@ mod tests {
 
     #[test]
     fn a_gap_is_a_sleep_and_what_was_asked_before_it_is_old() {
-        let settings = Settings {
-            lease_term: Duration::from_secs(10),
-            heartbeat: Duration::from_secs(3),
-            ..Settings::default()
-        };
         let at = |ms: u64| MonoTime::from_micros(ms * 1000);
-        let mut wake = Wake::new(&settings);
+        let mut wake = Wake::new(Duration::from_secs(5));
         for ms in [0, 3000, 6000, 11_000] {
             wake.see(at(ms));
         }

@@ -31,7 +31,7 @@ impl LeaseView {
             ping: None,
             next_ping: MonoTime::ZERO,
             heard_at: MonoTime::ZERO,
-            wake: Wake::new(settings),
+            wake: Wake::new(settings.lease_gap_max()),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             waiting_bytes_max: settings.queue_bytes_max,

@@ -28,6 +28,7 @@ use crate::map::{AddressMap, Map, address_map, map};
 use crate::names::Names;
 use crate::outbox::{Outbox, Outgoing};
 use crate::settings::Settings;
+use crate::wake::Wake;
 
 use client_inbox::ClientInboxes;
 use clients::{Batches, Client};
@@ -44,6 +45,9 @@ const SUM_OF_QUEUES: usize = 16;
 
 /// As many ids of delivered messages go into one frame.
 const DELIVERED_A_FRAME: usize = 8192;
+
+/// For so long a process that was stopped reads what its sockets have for it before it judges what it has heard nothing of.
+const READS_FIRST: core::time::Duration = core::time::Duration::from_millis(100);
 
 /// How an operation that the program asked for ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +148,8 @@ pub struct Endpoint<T> {
     batches: Batches,
     doubts: Doubts,
     sends: Sends<T>,
+    /// Whether the process runs, while messages lack their outcome.
+    runs: Wake,
     dedupe: Dedupe,
     inbox: Inbox,
     client_inboxes: ClientInboxes,
@@ -195,6 +201,7 @@ impl<T> Endpoint<T> {
                 settings.queue_bytes_max.saturating_mul(SUM_OF_QUEUES),
                 settings.retransmit_after,
             ),
+            runs: Wake::new(settings.retransmit_after / 4),
             dedupe: Dedupe::new(seed, settings.in_flight_max),
             inbox: Inbox::new(settings.inbox_bytes_max, settings.stall * 10),
             client_inboxes: ClientInboxes::new(seed),
@@ -433,6 +440,8 @@ impl<T> Endpoint<T> {
             }
             Frame::Displaced(displaced) => {
                 self.on_displaced(&displaced);
+                // What it has delivered is told before others deliver.
+                self.flush_acks(now);
                 self.push(Frame::Echo {
                     token: displaced.token,
                 });
@@ -442,6 +451,8 @@ impl<T> Endpoint<T> {
                 if let Some(address) = address {
                     self.send_back_held(&address);
                 }
+                self.late_acks.hurry();
+                self.flush_acks(now);
                 self.push(Frame::Echo { token });
             }
             Frame::Broadcast(broadcast) => self.on_broadcast(now, broadcast),
@@ -572,8 +583,12 @@ impl<T> Endpoint<T> {
         } else {
             None
         };
+        let reads_until = self.reads_until();
+        let sends = self.sends.next_timeout().map(|due| due.max(reads_until));
+        let look = (!self.sends.is_empty()).then(|| self.runs.look_by());
         [
-            self.sends.next_timeout(),
+            sends,
+            look,
             self.late_acks.next_timeout(),
             questions,
             connecting,
@@ -589,7 +604,10 @@ impl<T> Endpoint<T> {
     /// Does what has come due.
     pub fn handle_timeout(&mut self, now: MonoTime) {
         self.lease.wake.see(now);
-        while let Some(id) = self.sends.due(now) {
+        self.note_running(now);
+        while self.reads_until() <= now
+            && let Some(id) = self.sends.due(now)
+        {
             let Some(pending) = self.sends.get_mut(id) else {
                 continue;
             };
@@ -612,6 +630,18 @@ impl<T> Endpoint<T> {
         if self.standing == Standing::Attached {
             self.heartbeat(now);
         }
+    }
+
+    /// While messages lack their outcome it is noticed that the process was stopped.
+    fn note_running(&mut self, now: MonoTime) {
+        if !self.sends.is_empty() {
+            self.runs.see(now);
+        }
+    }
+
+    /// What became of messages while it was stopped is not judged before.
+    fn reads_until(&self) -> MonoTime {
+        self.runs.woke_at() + READS_FIRST
     }
 
     fn expire_questions(&mut self, now: MonoTime) {

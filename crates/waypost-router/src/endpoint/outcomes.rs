@@ -8,6 +8,7 @@ use super::{Completion, Endpoint};
 
 impl<T> Endpoint<T> {
     pub(super) fn on_outcomes(&mut self, now: MonoTime, outcomes: Outcomes) {
+        self.note_running(now);
         for id in outcomes.delivered {
             let Some(pending) = self.sends.get_mut(id) else {
                 continue;
@@ -73,7 +74,7 @@ impl<T> Endpoint<T> {
             Some(pending) if !pending.delivered => pending.message.to().to_owned(),
             _ => return,
         };
-        let patience = self.settings.retransmit_after;
+        let (woke_at, patience) = (self.runs.woke_at(), self.settings.retransmit_after);
         let before: Vec<u64> = self
             .sends
             .ids()
@@ -88,7 +89,7 @@ impl<T> Endpoint<T> {
             if pending.message.to() != to || pending.delivered {
                 continue;
             }
-            match pending.copy_arrives_by(patience) {
+            match pending.copy_arrives_by(woke_at, patience) {
                 Some(by) if now < by => arrives_by = arrives_by.max(Some(by)),
                 _ if arrives_by.is_none() => self.transmit(now, earlier),
                 _ => {}
@@ -101,11 +102,12 @@ impl<T> Endpoint<T> {
         }
     }
 
-    /// While a copy of it may still arrive, another one could be delivered at another server, if its client moves between them.
+    /// While a copy of it may still arrive, or waits to be told of where it has, another one could be delivered at another server,
+    /// if its client moves between them.
     pub(super) fn transmit_unless_on_its_way(&mut self, now: MonoTime, id: u64) {
-        let patience = self.settings.retransmit_after;
+        let (woke_at, patience) = (self.runs.woke_at(), self.settings.retransmit_after);
         let pending = self.sends.get_mut(id);
-        match pending.and_then(|pending| pending.copy_arrives_by(patience)) {
+        match pending.and_then(|pending| pending.copy_arrives_by(woke_at, patience)) {
             Some(by) if now < by => self.sends.set_due(id, by),
             _ => self.transmit(now, id),
         }

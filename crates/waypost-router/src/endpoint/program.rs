@@ -127,11 +127,19 @@ impl<T> Endpoint<T> {
             self.done.push((token, completion));
             return Ok(());
         }
+        self.begin_to_look(now);
         let id = self
             .sends
             .add(now, token, message.into_delivery(), request, deadline);
         self.transmit(now, id);
         Ok(())
+    }
+
+    /// A message is about to be sent. While there was none without outcome, nobody has looked whether the process runs.
+    pub(super) fn begin_to_look(&mut self, now: MonoTime) {
+        if self.sends.is_empty() {
+            self.runs.begin(now);
+        }
     }
 
     pub(super) fn transmit(&mut self, now: MonoTime, id: u64) {

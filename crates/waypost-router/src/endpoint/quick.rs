@@ -51,9 +51,10 @@ impl<T> Endpoint<T> {
         if !self.sends.has_room() {
             return None;
         }
+        self.begin_to_look(now);
         let token = token();
         let id = self.sends.add(now, token, message, request, deadline);
-        let due = deadline.min(now + self.settings.retransmit_after);
+        let due = deadline.min(self.runs.look_by());
         Some((self.sends.numbers(now, id)?, due))
     }
 

@@ -370,11 +370,12 @@ impl<T> Sends<T> {
 }
 
 impl<T> Pending<T> {
-    /// By when the newest copy has arrived or is lost; `None` when all have come to nothing for certain, or there is none.
-    pub(crate) fn copy_arrives_by(&self, patience: Duration) -> Option<MonoTime> {
+    /// By when the newest copy has arrived, and its answer been read, or is lost; `None` when all have come to nothing for certain,
+    /// or there is none. While this process was stopped, so may have been all others.
+    pub(crate) fn copy_arrives_by(&self, woke_at: MonoTime, patience: Duration) -> Option<MonoTime> {
         self.sent_at
             .filter(|_| self.failed < self.attempts)
-            .map(|sent_at| sent_at + patience)
+            .map(|sent_at| sent_at.max(woke_at) + patience)
     }
 
     /// Whether all copies were refused because an earlier message was missing.

@@ -60,7 +60,7 @@ impl Leases {
             next_heartbeat: MonoTime::ZERO,
             renewing: 0,
             store_lost: false,
-            wake: Wake::new(settings),
+            wake: Wake::new(settings.lease_gap_max()),
             answered_at: None,
             coming_back_until: MonoTime::ZERO,
             generation: None,

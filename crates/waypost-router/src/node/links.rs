@@ -363,7 +363,7 @@ impl Router {
                 },
                 _,
                 _,
-            ) => self.on_reply(id, origin, reply, body),
+            ) => self.on_reply(now, id, origin, reply, body),
             (
                 Frame::Name {
                     alias,

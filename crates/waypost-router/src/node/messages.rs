@@ -275,7 +275,7 @@ impl Router {
         self.towards(origin)
     }
 
-    pub(super) fn on_outcomes(&mut self, _now: MonoTime, id: LinkId, mut outcomes: Outcomes) {
+    pub(super) fn on_outcomes(&mut self, now: MonoTime, id: LinkId, mut outcomes: Outcomes) {
         let Some(origin) = self
             .links
             .get(&id)
@@ -283,16 +283,25 @@ impl Router {
         else {
             return;
         };
+        self.drop_copies(now, origin, &outcomes.delivered);
         if let Some((link, alias)) = self.towards_from(id, origin) {
             outcomes.origin = alias;
             self.push(link, Frame::Outcomes(outcomes));
         }
     }
 
-    pub(super) fn on_reply(&mut self, id: LinkId, origin: u32, reply: u64, body: bytes::Bytes) {
+    pub(super) fn on_reply(
+        &mut self,
+        now: MonoTime,
+        id: LinkId,
+        origin: u32,
+        reply: u64,
+        body: bytes::Bytes,
+    ) {
         let Some(origin) = self.links.get(&id).and_then(|link| link.names.heard(origin)) else {
             return;
         };
+        self.drop_copies(now, origin, &[reply]);
         if let Some((link, origin)) = self.towards_from(id, origin) {
             self.push(
                 link,

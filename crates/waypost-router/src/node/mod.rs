@@ -9,6 +9,7 @@ mod away;
 mod broadcast;
 mod checks;
 mod claims;
+mod copies;
 mod gone;
 mod leases;
 mod links;
@@ -123,6 +124,7 @@ pub struct Router {
     /// Addresses of messages whose server's location may be out of date, by the reading of the leases that they wait for.
     stranded: VecDeque<(u64, Address)>,
     queues: StoreQueues,
+    copies: copies::Copies,
     /// Servers whose nodes cannot be reached and which may be on their way to others.
     away: AwayServers,
     checks: Checks,
@@ -207,6 +209,7 @@ impl Router {
             again: BTreeSet::new(),
             stranded: VecDeque::new(),
             queues: StoreQueues::new(),
+            copies: copies::Copies::new(seed),
             away: AwayServers::default(),
             checks: Checks::new(),
             leases: Leases::new(&settings),

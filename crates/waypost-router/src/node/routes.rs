@@ -73,10 +73,10 @@ pub(crate) struct Waiting {
     /// The claim by which the store names that server, which has sent back what named this very claim.
     denied: Option<Seq>,
     /// Messages that came back: older than those held.
-    bounced: VecDeque<Parcel>,
-    held: VecDeque<Parcel>,
+    pub(super) bounced: VecDeque<Parcel>,
+    pub(super) held: VecDeque<Parcel>,
     /// How many messages that waited when the look-up under way was made still do: its answer is for them alone.
-    asked: usize,
+    pub(super) asked: usize,
     pub(super) held_bytes: usize,
     /// Since when the queue has been full.
     full_since: Option<MonoTime>,
@@ -94,7 +94,7 @@ impl Waiting {
             && !self.clearing
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.bounced.is_empty()
     }
 
@@ -226,6 +226,7 @@ impl Router {
             return self.fail(&parcel, Outcome::Overloaded);
         }
         let cost = parcel.message.cost();
+        self.copies.note(&parcel);
         self.charge(away, cost, 0);
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(parcel.message.to()) else {
             return;
@@ -309,6 +310,7 @@ impl Router {
         let Some(Route::Waiting(waiting)) = self.routes.get_mut(address) else {
             return false;
         };
+        self.copies.note(&parcel);
         let is_first = is_stranded && !waiting.stranded;
         waiting.stranded |= is_stranded;
         let cost = parcel.message.cost();

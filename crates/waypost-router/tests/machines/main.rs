@@ -3,6 +3,7 @@
 mod back;
 mod broadcasts;
 mod requests;
+mod stopped;
 mod unread;
 
 use core::time::Duration;

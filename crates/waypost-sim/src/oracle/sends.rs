@@ -379,6 +379,13 @@ impl Oracle {
         sent.is_some_and(|sent| !sent.delivered_to.is_empty())
     }
 
+    /// The messages that more than one server has delivered, or one under several incarnations.
+    #[must_use]
+    pub fn repeated(&self) -> Vec<Ticket> {
+        let is_repeated = |(ticket, sent): (&Ticket, &Sent)| (sent.delivered_to.len() > 1).then_some(*ticket);
+        self.sends.sent.iter().filter_map(is_repeated).collect()
+    }
+
     /// How many sends ended with each outcome.
     #[must_use]
     pub const fn outcomes(&self) -> &BTreeMap<&'static str, u64> {

@@ -1,9 +1,12 @@
 //! Clients that connect, move and leave.
 
-use anyhow::{Result, ensure};
-use waypost_chaos::{Cluster, Store};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::{Dice, REST, broker, mesh, on};
+use anyhow::{Result, bail, ensure};
+use waypost_chaos::{Cluster, Options, Signal, Store};
+
+use crate::{Dice, REST, broker, mesh, on, play};
 
 /// Thousands connect; thousands move while messages go to and from them, and the servers that lost them say `disconnect`
 /// late.
@@ -56,6 +59,58 @@ on! { thousands_move:
     thousands_move_in_a_mesh_on_redis = mesh(Store::Redis);
     thousands_move_behind_a_broker = broker(Store::Embedded);
     thousands_move_behind_a_broker_on_redis = broker(Store::Redis);
+}
+
+/// A server is stopped when its messages have been delivered and it has not read so, for longer than it takes until they are sent
+/// again, and all their clients move.
+#[test]
+fn a_stopped_server_sends_nothing_again_to_what_has_moved() {
+    let options = Options {
+        // No link ends with the stop.
+        lease_term: Duration::from_secs(20),
+        ..broker(Store::Embedded)
+    };
+    play(options, |cluster| {
+        let clients: Vec<String> = (0..200).map(|i| format!("w{i}")).collect();
+        let held_by = |server: usize| {
+            clients
+                .iter()
+                .map(|client| (client.clone(), server))
+                .collect::<Vec<_>>()
+        };
+        for (client, at) in held_by(1) {
+            cluster.servers()[at].connect(&client);
+        }
+        cluster.await_held(&held_by(1))?;
+        let [sender, holder, winner] = cluster.servers() else {
+            bail!("three servers");
+        };
+        holder.signal(Signal::Stop)?;
+        let sent_at = Instant::now();
+        let ids: Vec<u64> = clients.iter().map(|client| sender.send("w", client)).collect();
+        // The broker has answered this, so it has passed on all that was sent before.
+        cluster.locate(0, &clients)?;
+        sender.signal(Signal::Stop)?;
+        holder.signal(Signal::Continue)?;
+        cluster.world().wait("all are delivered", REST, |oracle| {
+            let is_seen = |id: &u64| !oracle.seen_at(*id).is_empty();
+            ids.iter().all(is_seen).then_some(())
+        })?;
+        for client in &clients {
+            winner.connect(client);
+        }
+        cluster.await_held(&held_by(2))?;
+        // Until they have come due.
+        thread::sleep(Duration::from_millis(1500).saturating_sub(sent_at.elapsed()));
+        sender.signal(Signal::Continue)?;
+        cluster.all_end(&ids, "delivered")?;
+        cluster.settle(REST)?;
+        for id in ids {
+            let at = cluster.world().oracle().seen_at(id);
+            ensure!(at == [holder.id()], "message {id} was delivered at {at:?}");
+        }
+        Ok(())
+    });
 }
 
 /// Two servers connect the same client at the same instant: one holds it in the end, and the other was told.
