@@ -43,9 +43,13 @@ impl Process {
         }
     }
 
-    /// Waits until it has written down `lines` more lines.
+    /// Waits until it has written down `lines` more lines. For one that goes on writing: what it has written by now does not count.
     fn wait_for_progress(&mut self, lines: usize) {
-        let goal = self.lines() + lines;
+        self.wait_for_lines(self.lines() + lines);
+    }
+
+    /// Waits until it has written down so many lines since it was started.
+    fn wait_for_lines(&mut self, goal: usize) {
         let deadline = Instant::now() + DEADLINE;
         while self.lines() < goal {
             assert!(
@@ -295,7 +299,7 @@ async fn a_writer_lock_that_another_process_keeps_times_out_writes_alone_until_i
     let claimed = store.claim(&owner, &address(1)).await.unwrap();
 
     let mut holder = Process::start("hold", &dir, "holder");
-    holder.wait_for_progress(1);
+    holder.wait_for_lines(1);
 
     let started = Instant::now();
     let error = store.claim(&owner, &address(2)).await.unwrap_err();
