@@ -278,6 +278,8 @@ impl Names {
 }
 
 impl Delivery {
+    /// A message as its sender writes it.
+    ///
     /// # Errors
     /// [`NameError`] when an address is empty or too long.
     pub fn new(from: &str, to: &str, body: Bytes) -> Result<Self, NameError> {

@@ -236,6 +236,40 @@ fn a_client_leaves_when_what_it_has_sent_has_its_outcome() {
     );
 }
 
+/// However many have their outcome while one lacks it: more than there are places for in a row.
+#[test]
+fn one_send_without_outcome_holds_no_others_up() {
+    const SENDS: usize = 40_000;
+    let Two { mut b, directory, .. } = two();
+    let mut a = third(directory.path(), ["--send-deadline", "60s"]);
+    a.connect("alice");
+    b.connect("bob");
+    assert_eq!(a.send("alice", "bob", "first"), "delivered");
+    b.signal("STOP");
+    a.write(r#"{"op":"send","from":"alice","to":"bob","body":"","ack":true,"id":"slow"}"#);
+    for start in (0..SENDS).step_by(1000) {
+        let lines: Vec<String> = (start..start + 1000)
+            .map(|id| {
+                format!(r#"{{"op":"send","from":"carol","to":"alice","body":"","ack":true,"id":{id}}}"#)
+            })
+            .collect();
+        a.write(lines.join("\n"));
+        for _ in 0..1000 {
+            let outcome = a.event("outcome");
+            assert!(
+                outcome["id"].is_u64() && outcome["outcome"] == "delivered",
+                "{outcome}"
+            );
+        }
+    }
+    b.signal("CONT");
+    let outcome = a.event("outcome");
+    assert_eq!(
+        (&outcome["id"], &outcome["outcome"]),
+        (&"slow".into(), &"delivered".into())
+    );
+}
+
 /// A server beside the two, with a setting of its own.
 fn third(directory: &std::path::Path, setting: [&str; 2]) -> Process {
     let store = format!("embedded:{}", directory.join("store").display());

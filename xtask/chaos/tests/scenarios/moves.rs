@@ -100,7 +100,7 @@ fn a_stopped_server_sends_nothing_again_to_what_has_moved() {
             winner.connect(client);
         }
         cluster.await_held(&held_by(2))?;
-        // Until they have come due.
+        // That a process is stopped for longer than a message waits to be sent again is what this is about, and time alone tells.
         thread::sleep(Duration::from_millis(1500).saturating_sub(sent_at.elapsed()));
         sender.signal(Signal::Continue)?;
         cluster.all_end(&ids, "delivered")?;

@@ -30,10 +30,15 @@ impl Sent {
     }
 }
 
+/// So many times as many as may be under way are kept in a row: behind one whose outcome is long in coming, those that have theirs
+/// keep their places.
+const PLACES: usize = 4;
+
 /// All of them, in the order in which they were sent.
 #[derive(Debug)]
 pub(super) struct AckedSends {
     sender: AckedSender,
+    places_max: usize,
     /// By ticket, from `first` on; tickets are given one after the other.
     sent: VecDeque<Option<Sent>>,
     first: u64,
@@ -45,6 +50,7 @@ impl AckedSends {
     pub(super) fn new(peer: &Peer, under_way_max: usize) -> Self {
         Self {
             sender: peer.acked_sender(under_way_max),
+            places_max: under_way_max.saturating_mul(PLACES),
             sent: VecDeque::new(),
             first: 1,
             under_way: 0,
@@ -66,7 +72,8 @@ impl AckedSends {
         self.bytes
     }
 
-    /// Sends one if it can go out at once. `None`: it would have to wait for room, and nothing was done.
+    /// Sends one if it can go out at once. `None`: it would have to wait for room, or there is no place for it here, and nothing was
+    /// done.
     pub(super) fn send_now(
         &mut self,
         op: OpId,
@@ -74,7 +81,7 @@ impl AckedSends {
         body: &Bytes,
         id: Option<&Id>,
     ) -> Option<Result<(), PeerError>> {
-        if self.sender.is_full() {
+        if self.sender.is_full() || self.sent.len() >= self.places_max {
             return None;
         }
         let send = self.sender.send(from.as_str(), to.as_str(), body.clone());

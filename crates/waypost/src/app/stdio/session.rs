@@ -163,25 +163,20 @@ impl<'a> Session<'a> {
             from,
             to,
             body,
-            ack: false,
+            ack,
             id,
         } = &op
             && self.sequencer.is_free(from, to)
-            && self.send_now(line, [from, to], body, id.as_ref()).await
         {
-            return;
-        }
-        if let Op::Send {
-            from,
-            to,
-            body,
-            ack: true,
-            id,
-        } = &op
-            && self.sequencer.is_free(from, to)
-            && self.send_acked_now(line, [from, to], body, id.as_ref()).await
-        {
-            return;
+            let (names, id) = ([from, to], id.as_ref());
+            let is_sent = if *ack {
+                self.send_acked_now(line, names, body, id).await
+            } else {
+                self.send_now(line, names, body, id).await
+            };
+            if is_sent {
+                return;
+            }
         }
         let id = match &op {
             Op::Connect { client } => self.sequencer.enter(client),
