@@ -29,6 +29,9 @@ struct Server {
     store: RiakStore,
     owner: Owner,
     holds: Mutex<Table>,
+    /// The greatest claims of others that it was told of: also while its own were under way, which were then beaten before they
+    /// were answered.
+    beaten: Mutex<Table>,
     /// Addresses of which a claim ended in an error, so that it may stand all the same.
     unsure: Mutex<BTreeSet<Address>>,
     generation: Mutex<u64>,
@@ -53,6 +56,7 @@ impl Server {
             store,
             owner: Owner::new(identity, incarnation),
             holds: Mutex::default(),
+            beaten: Mutex::default(),
             unsure: Mutex::default(),
             generation: Mutex::default(),
         }
@@ -60,6 +64,9 @@ impl Server {
 
     /// Somebody else has a greater claim.
     async fn hear(&self, address: &Address, winner: Seq) {
+        let mut beaten = self.beaten.lock().await;
+        let newest = beaten.entry(address.clone()).or_insert(winner);
+        *newest = winner.max(*newest);
         let mut holds = self.holds.lock().await;
         if holds.get(address).is_some_and(|seq| *seq < winner) {
             holds.remove(address);
@@ -90,7 +97,11 @@ impl Server {
         match self.store.claim(&self.owner, address).await {
             Ok(claimed) => {
                 let mine = claimed.seq;
-                self.holds.lock().await.insert(address.clone(), mine);
+                let beaten = self.beaten.lock().await;
+                if beaten.get(address).is_none_or(|winner| *winner < mine) {
+                    self.holds.lock().await.insert(address.clone(), mine);
+                }
+                drop(beaten);
                 let Some(other) = claimed.displaced else { return };
                 if other.seq > mine {
                     return self.hear(address, other.seq).await;

@@ -95,7 +95,11 @@ fn store(rng: &mut Rng, value: &[u8]) -> Request {
 /// `may_make` says that a number may be made where there is none.
 fn count(rng: &mut Rng, may_make: bool) -> Request {
     let number = |number: u64| number.to_be_bytes().to_vec();
-    let expiry = if may_make && rng.below(2) == 0 { 0 } else { u32::MAX };
+    let expiry = if may_make && rng.below(2) == 0 {
+        0
+    } else {
+        u32::MAX
+    };
     let expiry = expiry.to_be_bytes().to_vec();
     Request {
         opcode: [opcode::INCREMENT, opcode::DECREMENT][rng.below(2)],
