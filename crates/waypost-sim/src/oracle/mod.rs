@@ -77,9 +77,14 @@ impl Oracle {
         self.term = self.term.max(term);
     }
 
+    /// From when on nothing has gone wrong, and had not for long enough.
+    fn calm_from(&self) -> MonoTime {
+        self.troubled_at + self.term * CALM_TERMS
+    }
+
     /// Whether nothing had gone wrong for long enough at that time, nor has since.
     pub(crate) fn was_calm(&self, at: MonoTime) -> bool {
-        self.troubled_at + self.term * CALM_TERMS <= at
+        self.calm_from() <= at
     }
 
     /// From now on no more than this goes wrong.

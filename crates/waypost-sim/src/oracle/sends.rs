@@ -156,6 +156,7 @@ impl Oracle {
     /// A message is in the inbox of `owner`, whose program has been told that it holds the client, or not.
     pub(crate) fn delivered(&mut self, ticket: Ticket, to: &str, owner: &Owner, holds: bool) {
         assert!(holds, "{owner} got {ticket:?} for {to}, which it does not hold");
+        let calm_from = self.calm_from();
         let Some(sent) = self.sends.sent.get_mut(&ticket) else {
             panic!("{owner} got {ticket:?}, which nobody sent");
         };
@@ -167,6 +168,11 @@ impl Oracle {
         assert!(
             sent.acked || sent.delivered_to.is_empty(),
             "best-effort {ticket:?} to {to} was delivered at {:?} and at {owner}",
+            sent.delivered_to
+        );
+        assert!(
+            sent.delivered_to.is_empty() || sent.at < calm_from,
+            "{ticket:?} to {to} was delivered at {:?} and at {owner}, while all was calm",
             sent.delivered_to
         );
         assert!(
@@ -396,4 +402,39 @@ impl Oracle {
 /// The body of the reply to a request.
 pub(crate) fn reply_to(ticket: Ticket) -> String {
     format!("reply to {}", ticket.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use waypost_types::{Identity, Incarnation};
+
+    use super::*;
+    use crate::process::ProcessId;
+
+    /// An acked message is sent, and delivered by two servers.
+    fn deliver_twice(oracle: &mut Oracle, at: MonoTime) {
+        let (ticket, by) = (Ticket(1), (ProcessId(0), 1));
+        oracle.sent(at, ticket, by, "c", true, Duration::from_secs(5));
+        for identity in ["one", "two"] {
+            let owner = Owner::new(Identity::new(identity).unwrap(), Incarnation(1));
+            oracle.delivered(ticket, "c", &owner, true);
+        }
+    }
+
+    #[test]
+    fn two_servers_that_deliver_one_message_are_found_out_in_calm() {
+        let at = MonoTime::ZERO + Duration::from_secs(1);
+        let found = std::panic::catch_unwind(|| deliver_twice(&mut Oracle::default(), at));
+        let text = *found.unwrap_err().downcast::<String>().unwrap();
+        assert!(text.contains("while all was calm"), "{text}");
+    }
+
+    #[test]
+    fn after_trouble_two_servers_may_deliver_one_message() {
+        let (mut oracle, at) = (Oracle::default(), MonoTime::ZERO + Duration::from_secs(1));
+        oracle.note_term(Duration::from_secs(1));
+        oracle.trouble(at);
+        deliver_twice(&mut oracle, at);
+        assert_eq!(oracle.repeated(), [Ticket(1)]);
+    }
 }

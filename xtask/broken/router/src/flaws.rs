@@ -700,4 +700,12 @@ pub const FLAWS: &[Flaw] = &[
             "        if entry.parked_bytes >= bytes_max && !FLAW {",
         )],
     },
+    Flaw {
+        name: "a copy of what is delivered goes back",
+        edits: &[(
+            "endpoint/deliver.rs",
+            "                    if request {\n                        self.late_acks",
+            "                    if FLAW && !request {\n                        self.bounce(message.clone());\n                    }\n                    if request {\n                        self.late_acks",
+        )],
+    },
 ];
