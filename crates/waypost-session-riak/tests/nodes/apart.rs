@@ -8,7 +8,7 @@ use waypost_session_riak::RiakStore;
 use waypost_session_testkit::servers::riak::RiakOptions;
 use waypost_types::Owner;
 
-use crate::{PATIENCE, address, location, open, open_with, server};
+use crate::{PATIENCE, address, location, open, open_with, raw, server};
 
 #[tokio::test]
 async fn a_server_that_lost_a_client_while_replicas_were_apart_learns_it_once_anybody_looks() {
@@ -198,4 +198,41 @@ async fn whom_a_claim_displaces_that_fails_and_stands_all_the_same_learns_it() {
         [Restored::Lost(winner)] => assert_eq!(winner.owner, second),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn whose_lease_is_not_found_when_it_is_to_be_told_learns_it_later() {
+    let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
+    let url = nodes.url_of(&[0]);
+    let one = RiakStore::connect(&[&*url, "?timeout=6s"].concat())
+        .await
+        .unwrap();
+    let two = RiakStore::connect(&[&*url, "?r=1&w=all&timeout=2s"].concat())
+        .await
+        .unwrap();
+    let (first, second) = (server(&one, "first").await, server(&two, "second").await);
+    let renew = async |store: &RiakStore, owner: &Owner| {
+        let renewed = store
+            .renew(std::slice::from_ref(owner), &location())
+            .await
+            .unwrap();
+        renewed.generation
+    };
+    // Its journal needs all replicas too, and lists the address from now on.
+    two.claim(&second, &address("a")).await.unwrap();
+    one.claim(&first, &address("a")).await.unwrap();
+    let before = renew(&one, &first).await;
+    nodes.suspend(2);
+    two.claim(&second, &address("a")).await.unwrap_err();
+    nodes.resume(2);
+    nodes.settled().await;
+    // As if those that answer had not heard of it yet.
+    let lease = raw::encoded("l:first");
+    let vclock = raw::vclock(&nodes, &lease).await;
+    raw::delete(&nodes, &lease, &vclock).await;
+    nodes.settled().await;
+    renew(&two, &second).await;
+    assert_eq!(renew(&one, &first).await, before, "nobody has told it");
+    renew(&two, &second).await;
+    assert_ne!(renew(&one, &first).await, before, "it has something to check");
 }
