@@ -15,9 +15,6 @@ pub const SCHEMES: [&str; 2] = ["couchbase", "couchbases"];
 
 const DEFAULT_PREFIX: &str = "waypost:";
 const DEFAULT_NAME: &str = "_default";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =
-    Duration::from_millis(50)..=Duration::from_secs(60);
 const CONNECTIONS_MAX: usize = 16;
 
 /// When a write counts as done.
@@ -96,7 +93,7 @@ impl Settings {
                  persist-to-majority",
             )
         })?;
-        let timeout = params.duration("timeout")?.unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = params.timeout()?;
         let connections = params.number("connections")?.unwrap_or(1);
         let prefix = params.text("prefix").unwrap_or(DEFAULT_PREFIX).to_owned();
         let ca_file = if tls {
@@ -145,9 +142,6 @@ impl Settings {
                     "the url's parameter `{parameter}` must be letters, digits and the characters - _ %"
                 )));
             }
-        }
-        if !TIMEOUT_RANGE.contains(&self.timeout) {
-            return Err(invalid("the url's parameter `timeout` must be 50ms to 60s"));
         }
         if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
             return Err(invalid("the url's parameter `connections` must be 1 to 16"));

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 use waypost_session::{
     BATCH_MAX, Capabilities, Claimed, ErrorKind, LeaseWatch, OpenFuture, ProcessClock, Reclaimed, Registry,
-    Released, Renewal, Renewed, Restored, SessionStore, StoreError, StoreUrl,
+    Released, Renewal, Renewed, Restored, SessionStore, StoreError, StoreUrl, check_batch,
 };
 use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq, Session};
 
@@ -136,14 +136,6 @@ fn longest(settings: &Settings, entries: usize) -> Duration {
 }
 
 /// Refuses a batch that is too large.
-fn check_batch(operation: &'static str, len: usize) -> Result<(), StoreError> {
-    if len <= BATCH_MAX {
-        return Ok(());
-    }
-    let message = format!("a batch of {len} entries: send at most {BATCH_MAX} at a time");
-    Err(StoreError::new(ErrorKind::LimitExceeded, operation, message))
-}
-
 #[async_trait]
 impl SessionStore for CouchbaseStore {
     /// Linearizable as long as no failover loses writes, and shared. Durable when the URL asks for writes to be persisted.

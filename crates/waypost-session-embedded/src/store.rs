@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 use waypost_session::{
     BATCH_MAX, Capabilities, Claimed, ErrorKind, Reclaimed, Released, Renewal, Renewed, Restored,
-    SessionStore, StoreError,
+    SessionStore, StoreError, check_batch,
 };
 use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq, Session};
 
@@ -154,7 +154,7 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn renew(&self, owners: &[Owner], location: &Location) -> Result<Renewed, StoreError> {
-        bounded("renew", owners.len())?;
+        check_batch("renew", owners.len())?;
         if owners.is_empty() {
             self.environment("renew")?;
             return Ok(Renewed {
@@ -208,7 +208,7 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn claim_many(&self, owner: &Owner, addresses: &[Address]) -> Result<Vec<Claimed>, StoreError> {
-        bounded("claim", addresses.len())?;
+        check_batch("claim", addresses.len())?;
         if addresses.is_empty() {
             self.environment("claim")?;
             return Ok(Vec::new());
@@ -225,7 +225,7 @@ impl SessionStore for EmbeddedStore {
         owner: &Owner,
         sessions: &[(Address, Seq)],
     ) -> Result<Vec<Released>, StoreError> {
-        bounded("release", sessions.len())?;
+        check_batch("release", sessions.len())?;
         if sessions.is_empty() {
             self.environment("release")?;
             return Ok(Vec::new());
@@ -242,7 +242,7 @@ impl SessionStore for EmbeddedStore {
         owner: &Owner,
         sessions: &[(Address, Seq)],
     ) -> Result<Vec<Restored>, StoreError> {
-        bounded("restore", sessions.len())?;
+        check_batch("restore", sessions.len())?;
         if sessions.is_empty() {
             self.environment("restore")?;
             return Ok(Vec::new());
@@ -255,7 +255,7 @@ impl SessionStore for EmbeddedStore {
     }
 
     async fn lookup_many(&self, addresses: &[Address]) -> Result<Vec<Option<Session>>, StoreError> {
-        bounded("lookup", addresses.len())?;
+        check_batch("lookup", addresses.len())?;
         let environment = self.environment("lookup")?;
         if addresses.is_empty() {
             return Ok(Vec::new());
@@ -315,17 +315,6 @@ impl fmt::Debug for EmbeddedStore {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
-}
-
-fn bounded(operation: &'static str, len: usize) -> Result<(), StoreError> {
-    if len <= BATCH_MAX {
-        return Ok(());
-    }
-    Err(StoreError::new(
-        ErrorKind::LimitExceeded,
-        operation,
-        format!("a batch of {len} entries is too large: send at most {BATCH_MAX}"),
-    ))
 }
 
 /// Runs `read` on the runtime's pool of blocking threads.

@@ -15,9 +15,6 @@ pub const SCHEMES: [&str; 6] = [
 ];
 
 const DEFAULT_PREFIX: &str = "waypost:";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =
-    Duration::from_millis(50)..=Duration::from_secs(60);
 
 /// How the servers work together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +72,7 @@ impl Settings {
         };
         let mut params = url.params();
         let prefix = params.text("prefix").unwrap_or(DEFAULT_PREFIX).to_owned();
-        let timeout = params.duration("timeout")?.unwrap_or(DEFAULT_TIMEOUT);
+        let timeout = params.timeout()?;
         let tls = if tls {
             let mut file = |name| params.text(name).map(str::to_owned);
             Some(TlsFiles {
@@ -151,9 +148,6 @@ impl Settings {
             return Err(invalid(
                 "the url's parameter `prefix` must not have braces, which mark hash tags",
             ));
-        }
-        if !TIMEOUT_RANGE.contains(&self.timeout) {
-            return Err(invalid("the url's parameter `timeout` must be 50ms to 60s"));
         }
         if let Some(tls) = &self.tls
             && tls.cert.is_some() != tls.key.is_some()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 use waypost_session::{
-    BATCH_MAX, Capabilities, Claimed, ErrorKind, OpenFuture, Reclaimed, Registry, Released, Renewal, Renewed,
-    Restored, SessionStore, StoreError, StoreUrl,
+    Capabilities, Claimed, ErrorKind, OpenFuture, Reclaimed, Registry, Released, Renewal, Renewed, Restored,
+    SessionStore, StoreError, StoreUrl, check_batch,
 };
 use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq, Session};
 
@@ -101,14 +101,6 @@ impl RedisStore {
 }
 
 /// Refuses a batch that is too large.
-fn check_batch(operation: &'static str, len: usize) -> Result<(), StoreError> {
-    if len <= BATCH_MAX {
-        return Ok(());
-    }
-    let message = format!("a batch of {len} entries: send at most {BATCH_MAX} at a time");
-    Err(StoreError::new(ErrorKind::LimitExceeded, operation, message))
-}
-
 #[async_trait]
 impl SessionStore for RedisStore {
     /// Linearizable and shared. Not durable: whether records survive a restart is the server's configuration.

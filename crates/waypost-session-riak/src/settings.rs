@@ -9,9 +9,6 @@ pub const SCHEMES: [&str; 2] = ["riak+http", "riak+https"];
 
 const DEFAULT_PORT: u16 = 8098;
 const DEFAULT_BUCKET: &str = "waypost";
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =
-    Duration::from_millis(50)..=Duration::from_secs(60);
 const DEFAULT_CONNECTIONS: usize = 64;
 const CONNECTIONS_RANGE: core::ops::RangeInclusive<usize> = 1..=1024;
 
@@ -92,7 +89,7 @@ impl Settings {
             n_val,
             quorums,
             named,
-            timeout: params.duration("timeout")?.unwrap_or(DEFAULT_TIMEOUT),
+            timeout: params.timeout()?,
             connections: params.number("connections")?.unwrap_or(DEFAULT_CONNECTIONS),
             ca_file: if tls {
                 params.text("ca-file").map(str::to_owned)
@@ -122,9 +119,6 @@ impl Settings {
         }
         if self.n_val.is_some_and(|n| !(1..=16).contains(&n)) {
             return Err(invalid("the url's parameter `n_val` must be 1 to 16"));
-        }
-        if !TIMEOUT_RANGE.contains(&self.timeout) {
-            return Err(invalid("the url's parameter `timeout` must be 50ms to 60s"));
         }
         if !CONNECTIONS_RANGE.contains(&self.connections) {
             return Err(invalid("the url's parameter `connections` must be 1 to 1024"));

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, MutexGuard};
 use waypost_session::{
-    BATCH_MAX, Capabilities, Claimed, ErrorKind, OpenFuture, Reclaimed, Registry, Released, Renewal, Renewed,
-    Restored, SessionStore, StoreError, StoreUrl,
+    Capabilities, Claimed, ErrorKind, OpenFuture, Reclaimed, Registry, Released, Renewal, Renewed, Restored,
+    SessionStore, StoreError, StoreUrl, check_batch,
 };
 use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq, Session};
 
@@ -150,11 +150,7 @@ impl RiakStore {
 
     fn check_batch(&self, verb: Verb, len: usize) -> Result<(), StoreError> {
         self.open_for(verb)?;
-        if len <= BATCH_MAX {
-            return Ok(());
-        }
-        let message = format!("a batch of {len} entries: send at most {BATCH_MAX} at a time");
-        Err(StoreError::new(ErrorKind::LimitExceeded, verb.name, message))
+        check_batch(verb.name, len)
     }
 }
 

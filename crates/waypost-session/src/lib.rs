@@ -17,5 +17,6 @@ pub use registry::{Factory, OpenFuture, Registry};
 pub use secret::Secret;
 pub use store::{
     BATCH_MAX, Capabilities, Claimed, Reclaimed, Released, Renewal, Renewed, Restored, SessionStore,
+    check_batch,
 };
 pub use url::{Host, Params, StoreUrl};

@@ -6,10 +6,22 @@ use core::time::Duration;
 use async_trait::async_trait;
 use waypost_types::{Address, Identity, Incarnation, Lease, Location, Owner, Seq, Session};
 
-use crate::StoreError;
+use crate::{ErrorKind, StoreError};
 
 /// Most entries that one call of a batch method takes; a larger batch is an error of kind `LimitExceeded`.
 pub const BATCH_MAX: usize = 1024;
+
+/// Checks how many entries a batch has, for a backend to begin its batch methods with. `operation` is the method's name in the error.
+///
+/// # Errors
+/// Of kind `LimitExceeded`, when there are more than [`BATCH_MAX`].
+pub fn check_batch(operation: &'static str, len: usize) -> Result<(), StoreError> {
+    if len <= BATCH_MAX {
+        return Ok(());
+    }
+    let message = format!("a batch of {len} entries: send at most {BATCH_MAX} at a time");
+    Err(StoreError::new(ErrorKind::LimitExceeded, operation, message))
+}
 
 /// What a backend promises, where backends differ. The conformance suite runs accordingly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,7 +250,7 @@ fn only<T>(mut answers: Vec<T>, operation: &'static str) -> Result<T, StoreError
     match (answers.pop(), answers.is_empty()) {
         (Some(answer), true) => Ok(answer),
         _ => Err(StoreError::new(
-            crate::ErrorKind::Unexpected,
+            ErrorKind::Unexpected,
             operation,
             "the backend did not answer a batch of one with one answer",
         )),

@@ -13,8 +13,8 @@ use waypost_types::{Address, Identity, Incarnation, Lease, Location, MonoTime, O
 pub use state::MemoryState;
 
 use crate::{
-    BATCH_MAX, Capabilities, Claimed, ErrorKind, ProcessClock, Reclaimed, Registry, Released, Renewal,
-    Renewed, Restored, SessionStore, StoreError,
+    Capabilities, Claimed, ErrorKind, ProcessClock, Reclaimed, Registry, Released, Renewal, Renewed,
+    Restored, SessionStore, StoreError, check_batch,
 };
 
 /// A session store in this process's memory: the reference for the others, and a store for tests and for several nodes
@@ -86,14 +86,6 @@ impl MemoryStore {
 }
 
 /// Refuses a batch that is too large.
-fn check_batch(operation: &'static str, len: usize) -> Result<(), StoreError> {
-    if len <= BATCH_MAX {
-        return Ok(());
-    }
-    let message = format!("a batch of {len} entries: send at most {BATCH_MAX} at a time");
-    Err(StoreError::new(ErrorKind::LimitExceeded, operation, message))
-}
-
 #[async_trait]
 impl SessionStore for MemoryStore {
     fn capabilities(&self) -> Capabilities {

@@ -6,6 +6,11 @@ use core::time::Duration;
 use super::invalid;
 use crate::StoreError;
 
+/// How long a call waits for a datastore over the network where the URL does not say, and what it may say.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT_RANGE: core::ops::RangeInclusive<Duration> =
+    Duration::from_millis(50)..=Duration::from_secs(60);
+
 /// The parameters of a [`StoreUrl`](crate::StoreUrl), for a backend to take those that it knows.
 ///
 /// Take every parameter that exists, then call [`finish`](Self::finish): it refuses the ones that nobody took, so that a
@@ -44,6 +49,20 @@ impl<'a> Params<'a> {
     /// `ConfigInvalid` when the value is none.
     pub fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, StoreError> {
         self.parsed(name, parse_duration, "a duration such as `500ms` or `2s`")
+    }
+
+    /// The parameter `timeout` of every datastore over the network: how long a call waits for an answer, from 50 ms to 60 s; 2 s when it is
+    /// not given.
+    ///
+    /// # Errors
+    /// `ConfigInvalid` when the value is no duration or out of range.
+    pub fn timeout(&mut self) -> Result<Duration, StoreError> {
+        let timeout = self.duration("timeout")?.unwrap_or(DEFAULT_TIMEOUT);
+        if TIMEOUT_RANGE.contains(&timeout) {
+            Ok(timeout)
+        } else {
+            Err(invalid("the url's parameter `timeout` must be 50ms to 60s"))
+        }
     }
 
     /// A number of type `T`.
@@ -134,6 +153,17 @@ mod tests {
             "18446744073709551615h",
         ] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_has_a_default_and_a_range() {
+        let timeout = |text: &str| StoreUrl::parse(text).unwrap().params().timeout();
+        assert_eq!(timeout("redis://h").unwrap(), Duration::from_secs(2));
+        assert_eq!(timeout("redis://h?timeout=60s").unwrap(), Duration::from_secs(60));
+        for value in ["49ms", "61s", "0s", "soon"] {
+            let error = timeout(&format!("redis://h?timeout={value}")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConfigInvalid, "{error}");
         }
     }
 
