@@ -3,12 +3,57 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use waypost_session::{ErrorKind, Renewal, Restored, SessionStore};
+use waypost_session::{Claimed, ErrorKind, Renewal, Restored, SessionStore};
 use waypost_session_riak::RiakStore;
-use waypost_session_testkit::servers::riak::RiakOptions;
+use waypost_session_testkit::servers::riak::{RiakOptions, RiakStandIn};
 use waypost_types::Owner;
 
 use crate::{PATIENCE, address, location, open, open_with, raw, server};
+
+/// What a heartbeat's answer names.
+async fn generation(store: &RiakStore, owner: &Owner) -> u64 {
+    let owners = std::slice::from_ref(owner);
+    store.renew(owners, &location()).await.unwrap().generation
+}
+
+/// Two servers, of which the second has displaced the first from `a` by a claim that failed and stands all the same: the first learns
+/// it by its lease alone.
+struct Displaced {
+    one: RiakStore,
+    first: Owner,
+    held: Claimed,
+    /// The first one's generation until then.
+    before: u64,
+    two: RiakStore,
+    second: Owner,
+}
+
+impl Displaced {
+    async fn new(nodes: &RiakStandIn) -> Self {
+        let url = nodes.url_of(&[0]);
+        let open = async |parameters| RiakStore::connect(&[&*url, parameters].concat()).await.unwrap();
+        let one = open("?timeout=6s").await;
+        let two = open("?r=1&w=all&timeout=2s").await;
+        let (first, second) = (server(&one, "first").await, server(&two, "second").await);
+        // Its journal needs all replicas too, and lists the address from now on.
+        two.claim(&second, &address("a")).await.unwrap();
+        let held = one.claim(&first, &address("a")).await.unwrap();
+        let before = generation(&one, &first).await;
+        nodes.suspend(2);
+        let error = two.claim(&second, &address("a")).await.unwrap_err();
+        assert!(error.may_have_applied(), "{error}");
+        nodes.resume(2);
+        nodes.settled().await;
+        Self {
+            one,
+            first,
+            held,
+            before,
+            two,
+            second,
+        }
+    }
+}
 
 #[tokio::test]
 async fn a_server_that_lost_a_client_while_replicas_were_apart_learns_it_once_anybody_looks() {
@@ -27,13 +72,6 @@ async fn a_server_that_lost_a_client_while_replicas_were_apart_learns_it_once_an
     while stores[2].peers().await.unwrap().len() < 2 {
         assert!(Instant::now() < deadline, "the leases do not spread");
     }
-    let generation = async |store: &RiakStore, owner: &Owner| {
-        let renewed = store
-            .renew(std::slice::from_ref(owner), &location())
-            .await
-            .unwrap();
-        renewed.generation
-    };
     let (mut name, mut claims) = (address("a0"), Vec::new());
     for round in 0.. {
         assert!(round < 100, "no two claims miss each other");
@@ -97,13 +135,7 @@ async fn a_node_that_was_away_and_is_back_makes_servers_check_what_they_hold() {
     let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
     let store = open(&nodes).await;
     let owner = server(&store, "server").await;
-    let renew = async || {
-        let renewed = store
-            .renew(std::slice::from_ref(&owner), &location())
-            .await
-            .unwrap();
-        renewed.generation
-    };
+    let renew = async || generation(&store, &owner).await;
     let before = renew().await;
     nodes.stop(1).await;
     let deadline = Instant::now() + PATIENCE;
@@ -164,38 +196,17 @@ async fn clocks_of_nodes_that_differ_end_no_lease_of_a_live_server() {
 #[tokio::test]
 async fn whom_a_claim_displaces_that_fails_and_stands_all_the_same_learns_it() {
     let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
-    let url = nodes.url_of(&[0]);
-    let one = RiakStore::connect(&[&*url, "?timeout=6s"].concat())
-        .await
-        .unwrap();
-    let two = RiakStore::connect(&[&*url, "?r=1&w=all&timeout=2s"].concat())
-        .await
-        .unwrap();
-    let (first, second) = (server(&one, "first").await, server(&two, "second").await);
-    let renew = async |store: &RiakStore, owner: &Owner| {
-        let renewed = store
-            .renew(std::slice::from_ref(owner), &location())
-            .await
-            .unwrap();
-        renewed.generation
-    };
-    // Its journal needs all replicas too, and lists the address from now on.
-    two.claim(&second, &address("a")).await.unwrap();
-    let held = one.claim(&first, &address("a")).await.unwrap();
-    let before = renew(&one, &first).await;
-    nodes.suspend(2);
-    let error = two.claim(&second, &address("a")).await.unwrap_err();
-    assert!(error.may_have_applied(), "{error}");
-    nodes.resume(2);
-    nodes.settled().await;
-    renew(&two, &second).await;
-    assert_ne!(renew(&one, &first).await, before, "it has something to check");
-    let restored = one
-        .restore_many(&first, &[(address("a"), held.seq)])
+    let all = Displaced::new(&nodes).await;
+    generation(&all.two, &all.second).await;
+    let after = generation(&all.one, &all.first).await;
+    assert_ne!(after, all.before, "it has something to check");
+    let restored = all
+        .one
+        .restore_many(&all.first, &[(address("a"), all.held.seq)])
         .await
         .unwrap();
     match &restored[..] {
-        [Restored::Lost(winner)] => assert_eq!(winner.owner, second),
+        [Restored::Lost(winner)] => assert_eq!(winner.owner, all.second),
         other => panic!("{other:?}"),
     }
 }
@@ -203,36 +214,16 @@ async fn whom_a_claim_displaces_that_fails_and_stands_all_the_same_learns_it() {
 #[tokio::test]
 async fn whose_lease_is_not_found_when_it_is_to_be_told_learns_it_later() {
     let nodes = RiakOptions::new().nodes(3).start().await.unwrap();
-    let url = nodes.url_of(&[0]);
-    let one = RiakStore::connect(&[&*url, "?timeout=6s"].concat())
-        .await
-        .unwrap();
-    let two = RiakStore::connect(&[&*url, "?r=1&w=all&timeout=2s"].concat())
-        .await
-        .unwrap();
-    let (first, second) = (server(&one, "first").await, server(&two, "second").await);
-    let renew = async |store: &RiakStore, owner: &Owner| {
-        let renewed = store
-            .renew(std::slice::from_ref(owner), &location())
-            .await
-            .unwrap();
-        renewed.generation
-    };
-    // Its journal needs all replicas too, and lists the address from now on.
-    two.claim(&second, &address("a")).await.unwrap();
-    one.claim(&first, &address("a")).await.unwrap();
-    let before = renew(&one, &first).await;
-    nodes.suspend(2);
-    two.claim(&second, &address("a")).await.unwrap_err();
-    nodes.resume(2);
-    nodes.settled().await;
+    let all = Displaced::new(&nodes).await;
     // As if those that answer had not heard of it yet.
     let lease = raw::encoded("l:first");
     let vclock = raw::vclock(&nodes, &lease).await;
     raw::delete(&nodes, &lease, &vclock).await;
     nodes.settled().await;
-    renew(&two, &second).await;
-    assert_eq!(renew(&one, &first).await, before, "nobody has told it");
-    renew(&two, &second).await;
-    assert_ne!(renew(&one, &first).await, before, "it has something to check");
+    generation(&all.two, &all.second).await;
+    let after = generation(&all.one, &all.first).await;
+    assert_eq!(after, all.before, "nobody has told it");
+    generation(&all.two, &all.second).await;
+    let after = generation(&all.one, &all.first).await;
+    assert_ne!(after, all.before, "it has something to check");
 }
