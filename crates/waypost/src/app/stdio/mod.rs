@@ -15,10 +15,9 @@ mod sequence;
 mod session;
 
 use core::future::ready;
-use core::time::Duration;
 
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use waypost_peer::Event;
 
 use super::config::Config;
@@ -29,9 +28,6 @@ use super::server::Registered;
 use super::signals::Signals;
 use input::{Batch, Input};
 use session::Session;
-
-/// How long to wait at the end for what is there to be read.
-const READ_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How many lines of stdin, or events, are taken in a row before anything else is looked at.
 const IN_A_ROW: usize = 64;
@@ -153,6 +149,7 @@ pub(crate) async fn run(
             }
         }
     }
+    let leaves_by = || signals.requested_at().unwrap_or_else(Instant::now) + config.drain_deadline;
     session.give_up().await;
     session.write().await;
     // Of what was written before the signal, that for which there was no time.
@@ -164,14 +161,14 @@ pub(crate) async fn run(
         if bytes >= bytes_due {
             break;
         }
-        let Ok(Some(batch)) = timeout(READ_PATIENCE, input.next()).await else {
+        // It is there: to read it takes no longer than the machine is busy.
+        let Ok(Some(batch)) = timeout_at(leaves_by(), input.next()).await else {
             break;
         };
         bytes = batch.bytes;
         lines.extend(batch.lines);
     }
-    let since = signals.requested_at().unwrap_or_else(Instant::now);
-    let until = since + config.drain_deadline;
+    let until = leaves_by();
     leave(peer, events, session.is_drained(), until, &mut session).await;
     Ok(until)
 }
