@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use support::scenario::play;
-use support::{BROKER, BROKERLESS, Process, SERVER, command, eventually};
+use support::{BROKER, BROKERLESS, Process, SERVER, Signal, command, eventually};
 
 fn mesh(store: &Path, id: u32, total: u32) -> Process {
     let store = format!("embedded:{}", store.display());
@@ -45,7 +45,7 @@ fn three_servers_of_a_broker_play_the_demo_in_order() {
     play(3, |id| {
         Process::spawn(command(SERVER).args([&id.to_string(), "3", "--broker", &socket]))
     });
-    broker.signal("INT");
+    broker.signal(Signal::INT);
     assert_eq!(broker.wait().code(), Some(0));
     assert!(!ready.exists(), "the ready file goes with its program");
 }

@@ -6,5 +6,7 @@ mod port;
 pub mod redis;
 #[cfg(feature = "riak")]
 pub mod riak;
+mod signal;
 
 pub use port::ReservedPort;
+pub use signal::{Signal, signal_child};

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+pub(crate) use waypost_session_testkit::servers::{Signal, signal_child};
 
 /// How long anything may take before the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -168,11 +169,8 @@ impl Process {
         event["outcome"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
-            .status();
-        assert!(status.unwrap().success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        signal_child(self.child.id(), signal).unwrap();
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {

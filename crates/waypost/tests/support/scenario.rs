@@ -1,6 +1,6 @@
 //! The demo's transcript.
 
-use super::Process;
+use super::{Process, Signal};
 
 /// What server `id` of `total` prints that begins with `Received:`.
 fn expected(id: u32, total: u32) -> Vec<String> {
@@ -47,7 +47,7 @@ pub(crate) fn play(total: u32, mut spawn: impl FnMut(u32) -> Process) {
         }
     }
     for (_, server) in &servers {
-        server.signal("TERM");
+        server.signal(Signal::TERM);
     }
     for (id, server) in &mut servers {
         assert_eq!(server.wait().code(), Some(0), "server {id}");

@@ -7,7 +7,7 @@ use serde_json::Value;
 use waypost_session_testkit::Rng;
 
 use super::scenario::play;
-use super::{BROKER, BROKERLESS, DEADLINE, Process, SERVER, command, eventually};
+use super::{BROKER, BROKERLESS, DEADLINE, Process, SERVER, Signal, command, eventually};
 
 /// Servers, which clients they have, and what was sent.
 pub(crate) struct Traffic {
@@ -250,7 +250,7 @@ impl Broker {
         play(3, |id| {
             Process::spawn(command(SERVER).args([&id.to_string(), "3", "--broker", &self.socket]))
         });
-        self.process.signal("TERM");
+        self.process.signal(Signal::TERM);
         assert_eq!(self.process.wait().code(), Some(0));
     }
 }

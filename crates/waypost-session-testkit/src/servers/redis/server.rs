@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::TempDir;
 
 use super::{Wait, admin, tls};
-use crate::servers::ReservedPort;
+use crate::servers::{ReservedPort, Signal, signal_child};
 
 const EXECUTABLE_VARIABLE: &str = "WAYPOST_TEST_REDIS_SERVER";
 
@@ -203,7 +203,7 @@ impl RedisServer {
     /// # Errors
     /// When it does not end, or the system refuses.
     pub async fn stop(&self) -> io::Result<()> {
-        self.signal("TERM")?;
+        self.signal(Signal::TERM)?;
         let wait = Wait::until("the server has ended");
         while !self.has_ended() {
             wait.pause().await?;
@@ -256,12 +256,12 @@ impl RedisServer {
         )))
     }
 
-    /// Makes it hang: it keeps its connections and accepts new ones, and answers nothing.
+    /// Makes it hang: it keeps its connections and accepts new ones, and answers nothing from when this returns.
     ///
     /// # Errors
     /// When it is not running.
     pub fn pause(&self) -> io::Result<()> {
-        self.signal("STOP")
+        self.signal(Signal::STOP)
     }
 
     /// Ends a pause.
@@ -269,23 +269,14 @@ impl RedisServer {
     /// # Errors
     /// When it is not running.
     pub fn resume(&self) -> io::Result<()> {
-        self.signal("CONT")
+        self.signal(Signal::CONT)
     }
 
-    fn signal(&self, name: &str) -> io::Result<()> {
+    fn signal(&self, signal: Signal) -> io::Result<()> {
         let pid = self
             .pid()
             .ok_or_else(|| io::Error::other("the server is not running"))?;
-        // The shell's own `kill`: the standard library has no signals and slim systems have no `kill` program.
-        let status = Command::new("sh")
-            .arg("-c")
-            .arg(format!("kill -{name} {pid}"))
-            .status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("cannot send SIG{name}")))
-        }
+        signal_child(pid, signal)
     }
 
     /// Whether the process is gone, by itself or never started.
