@@ -149,7 +149,7 @@ pub(crate) async fn run(
             }
         }
     }
-    let leaves_by = || signals.requested_at().unwrap_or_else(Instant::now) + config.drain_deadline;
+    let since = || signals.requested_at().unwrap_or_else(Instant::now);
     session.give_up().await;
     session.write().await;
     // Of what was written before the signal, that for which there was no time.
@@ -161,14 +161,15 @@ pub(crate) async fn run(
         if bytes >= bytes_due {
             break;
         }
-        // It is there: to read it takes no longer than the machine is busy.
-        let Ok(Some(batch)) = timeout_at(leaves_by(), input.next()).await else {
+        // It is there, and to read it takes no longer than the machine is busy, unless another process has read it. Leaving needs
+        // time too.
+        let Ok(Some(batch)) = timeout_at(since() + config.drain_deadline / 4 * 3, input.next()).await else {
             break;
         };
         bytes = batch.bytes;
         lines.extend(batch.lines);
     }
-    let until = leaves_by();
+    let until = since() + config.drain_deadline;
     leave(peer, events, session.is_drained(), until, &mut session).await;
     Ok(until)
 }
