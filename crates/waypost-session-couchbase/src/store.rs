@@ -135,7 +135,6 @@ fn longest(settings: &Settings, entries: usize) -> Duration {
     settings.timeout + PER_ENTRY * u32::try_from(entries).unwrap_or(u32::MAX)
 }
 
-/// Refuses a batch that is too large.
 #[async_trait]
 impl SessionStore for CouchbaseStore {
     /// Linearizable as long as no failover loses writes, and shared. Durable when the URL asks for writes to be persisted.

@@ -100,7 +100,6 @@ impl RedisStore {
     }
 }
 
-/// Refuses a batch that is too large.
 #[async_trait]
 impl SessionStore for RedisStore {
     /// Linearizable and shared. Not durable: whether records survive a restart is the server's configuration.

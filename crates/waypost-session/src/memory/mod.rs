@@ -85,7 +85,6 @@ impl MemoryStore {
     }
 }
 
-/// Refuses a batch that is too large.
 #[async_trait]
 impl SessionStore for MemoryStore {
     fn capabilities(&self) -> Capabilities {
